@@ -1,0 +1,54 @@
+import type { CredentialKind, RotationClass } from './connection.ts';
+import type { Secret } from '../platform/secret.ts';
+
+/** The registration of an OAuth client at a provider. */
+export interface App {
+  id: string;
+  provider: string;
+  clientId: string;
+  /** How many client secrets are stored; the secrets are write-only. */
+  clientSecretCount: number;
+  /** Deep-merged over the provider's definition. */
+  overrides: Record<string, unknown>;
+  limits: Record<string, unknown>;
+  /** Who may use it; null for every tenant. */
+  tenantIds: string[] | null;
+  pausedUntil: Date | null;
+  pausedReason: string | null;
+  createdAt: Date;
+  updatedAt: Date;
+}
+
+/** Body of `PUT /v1/apps/{app_id}`; absent members keep what is stored. */
+export interface AppInput {
+  provider: string;
+  clientId: string;
+  clientSecrets?: Secret[];
+  overrides?: Record<string, unknown>;
+  limits?: Record<string, unknown>;
+  tenantIds?: string[] | null;
+}
+
+/** What connections/ needs to know of a provider's definition; oauth/ answers it. */
+export interface ProviderFacts {
+  credential: CredentialKind;
+  rotationClass: RotationClass;
+  /** Origins of the token, refresh, revoke and introspect endpoints as written, templates included. */
+  endpointHosts: string[];
+  defaultTtlSeconds: number | null;
+  neverExpires: boolean;
+}
+
+export interface ProviderRules {
+  /**
+   * Throws `provider_not_found`, or `input_validation` with JSON pointers under `/overrides` when the
+   * merged definition is not valid.
+   */
+  describe(provider: string, overrides: Record<string, unknown>): ProviderFacts;
+  /** Throws `input_validation` with pointers under `/variables` for what a template needs or refuses. */
+  checkVariables(
+    provider: string,
+    overrides: Record<string, unknown>,
+    variables: Record<string, string>,
+  ): void;
+}

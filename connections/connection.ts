@@ -1,0 +1,117 @@
+import type {
+  ConnectionStatus,
+  FailureClass,
+  ReauthorizationReason,
+  WaitingReason,
+} from '../client/contract.ts';
+
+/** The rotation class of a provider (docs/reliability.md); oauth/rotation.ts says what it allows. */
+export type RotationClass = 'S' | 'L' | 'T' | 'C' | 'X' | 'F';
+
+/** What a refresh spends: the refresh token, the app's own credentials, or the access token itself. */
+export type CredentialKind = 'refresh_token' | 'client' | 'access_token';
+
+export interface RecordedFailure {
+  class: FailureClass;
+  /** The OAuth error, `http_<status>`, or a network code. */
+  code: string;
+  at: Date;
+  /** Failures in a row. */
+  count: number;
+}
+
+/** One connection without its tokens: what status, freshness and the routes need. */
+export interface Connection {
+  id: string;
+  tenantId: string;
+  appId: string;
+  provider: string;
+  /** Grows with every write of credentials. */
+  generation: number;
+  /** Grows with every stored access token; 0 before the first. */
+  tokenVersion: number;
+  credential: CredentialKind;
+  rotationClass: RotationClass;
+  hasAccessToken: boolean;
+  hasRefreshToken: boolean;
+  tokenType: string;
+  scope: string | null;
+  /** Null: the access token does not expire, or there is none. */
+  expiresAt: Date | null;
+  /** The lifetime as issued, which the refresh margin is a share of. */
+  lifetimeSeconds: number | null;
+  /** The provider named no lifetime; the expiry policy chose this one. */
+  expiryAssumed: boolean;
+  refreshDueAt: Date | null;
+  nextAttemptAt: Date | null;
+  lastRefreshedAt: Date | null;
+  failure: RecordedFailure | null;
+  verdict: ReauthorizationReason | null;
+  uncertainSince: Date | null;
+  pausedAt: Date | null;
+  deletedAt: Date | null;
+  variables: Record<string, string>;
+  /** Facts of the provider's answer that callers need, such as `instance_url`. */
+  metadata: Record<string, unknown>;
+  createdAt: Date;
+  updatedAt: Date;
+  /** The database's `now()` when the row was read. */
+  readAt: Date;
+}
+
+/** deleted > paused > verdict > uncertain > active; a lapsed token nobody can refresh needs the customer. */
+export function connectionStatus(connection: Connection, now: Date): ConnectionStatus {
+  if (connection.deletedAt !== null) return 'revoking';
+  if (connection.pausedAt !== null) return 'paused';
+  if (reauthorizationReason(connection, now) !== null) return 'reauthorization_required';
+  if (connection.uncertainSince !== null) return 'uncertain';
+  return 'active';
+}
+
+/** Why the customer must authorise again, or null. `no_refresh_token` is derived, the rest a verdict. */
+export function reauthorizationReason(
+  connection: Connection,
+  now: Date,
+): ReauthorizationReason | null {
+  if (connection.verdict !== null) return connection.verdict;
+  const expired = !holdsValidToken(connection, now);
+  return expired && !isRefreshable(connection) ? 'no_refresh_token' : null;
+}
+
+export function isRefreshable(connection: Connection): boolean {
+  switch (connection.credential) {
+    case 'refresh_token':
+      return connection.hasRefreshToken;
+    case 'access_token':
+      return connection.hasAccessToken;
+    case 'client':
+      return true;
+  }
+}
+
+/** There is an access token and it has not expired. */
+export function holdsValidToken(connection: Connection, now: Date): boolean {
+  if (!connection.hasAccessToken) return false;
+  return connection.expiresAt === null || connection.expiresAt > now;
+}
+
+/** What an active or uncertain connection waits for, or null if its last attempt left nothing open. */
+export function waitingReason(failure: RecordedFailure | null): WaitingReason | null {
+  if (failure === null) return null;
+  switch (failure.class) {
+    case 'misconfigured':
+      return failure.code === 'egress_refused' ? 'egress_refused' : 'app_misconfigured';
+    case 'rate_limited':
+      return 'rate_limited';
+    case 'protocol_break':
+      return 'provider_answer_unusable';
+    case 'transient':
+      return failure.code === 'key_service_unavailable'
+        ? 'key_service_unavailable'
+        : 'provider_unavailable';
+    case 'ambiguous':
+      return 'provider_unavailable';
+    case 'permanent':
+      return null;
+  }
+}

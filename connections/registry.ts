@@ -1,0 +1,71 @@
+import type { ConnectionStatus } from '../client/contract.ts';
+import type { Secret } from '../platform/secret.ts';
+import type { App, AppInput } from './app.ts';
+import type { Connection } from './connection.ts';
+
+/** Body of `PUT /v1/connections/{id}`; absent members keep what is stored. */
+export interface ConnectionInput {
+  tenantId: string;
+  appId: string;
+  accessToken?: Secret;
+  refreshToken?: Secret;
+  /** At most one of the two. */
+  expiresInSeconds?: number;
+  expiresAt?: Date;
+  scope?: string;
+  variables?: Record<string, string>;
+  metadata?: Record<string, unknown>;
+}
+
+export interface ImportResult {
+  connection: Connection;
+  /** 201 rather than 200. */
+  created: boolean;
+  /** `kept_newer`: the refresh token is one that this connection held before; nothing changed. */
+  credentials: 'stored' | 'kept' | 'kept_newer';
+}
+
+export interface Page<Item> {
+  items: Item[];
+  nextCursor: string | null;
+}
+
+export interface ConnectionFilter {
+  tenantId?: string;
+  appId?: string;
+  status?: ConnectionStatus;
+  /** Default 50, at most 500. */
+  limit: number;
+  /** As `nextCursor` gave it; anything else throws `input_validation`. */
+  cursor?: string;
+}
+
+/** A connection and its access token, still sealed: `open` costs a decipher, so only answers pay it. */
+export interface TokenReading {
+  connection: Connection;
+  /** Throws `internal` when the value does not open for this row, `key_service_unavailable`. */
+  open(): Promise<Secret>;
+}
+
+/** What the gateway asks of connections and their tokens. All may throw `store_unavailable`. */
+export interface ConnectionRegistry {
+  /** One SELECT that never fetches refresh-token columns. Undefined: no such connection, or deleted. */
+  readToken(connectionId: string): Promise<TokenReading | undefined>;
+  get(connectionId: string): Promise<Connection | undefined>;
+  list(filter: ConnectionFilter): Promise<Page<Connection>>;
+  /**
+   * Imports or re-authorises, idempotent by the refresh token's fingerprint. Throws `app_not_found`,
+   * `input_validation`, `connection_id_taken`, `credential_in_use`, `connection_revoking`.
+   */
+  put(connectionId: string, input: ConnectionInput): Promise<ImportResult>;
+}
+
+/** What the gateway asks of apps. All may throw `store_unavailable`. */
+export interface AppRegistry {
+  get(appId: string): Promise<App | undefined>;
+  list(filter: { limit: number; cursor?: string }): Promise<Page<App>>;
+  /** Throws `provider_not_found`, `input_validation`. */
+  put(appId: string, input: AppInput): Promise<{ app: App; created: boolean }>;
+  /** Throws `app_not_found`, `app_in_use`. */
+  delete(appId: string): Promise<void>;
+}
