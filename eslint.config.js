@@ -31,7 +31,12 @@ const importTable = {
 };
 
 /** Rooms that compose: the only places that construct and connect. */
-const composers = ['worker/main.ts', 'gateway/main.ts', 'worker/compose-worker.ts', 'gateway/compose-gateway.ts'];
+const composers = [
+  'worker/main.ts',
+  'gateway/main.ts',
+  'worker/compose-worker.ts',
+  'gateway/compose-gateway.ts',
+];
 
 const temporalPackages = {
   group: ['@temporalio/*'],
@@ -87,7 +92,9 @@ export default tseslint.config(
   {
     files: ['**/*.ts'],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
-    languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
+    languageOptions: {
+      parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname },
+    },
     rules: {
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/consistent-type-imports': 'error',

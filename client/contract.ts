@@ -51,11 +51,7 @@ export type ConnectionStatus = (typeof connectionStatuses)[number];
 
 /** Why a connection needs its customer again. */
 export type ReauthorizationReason =
-  | 'revoked'
-  | 'expired'
-  | 'lost_rotation'
-  | 'no_refresh_token'
-  | 'refused';
+  'revoked' | 'expired' | 'lost_rotation' | 'no_refresh_token' | 'refused';
 
 /** What a connection that is not broken waits for. */
 export type WaitingReason =
@@ -142,17 +138,29 @@ export const problemKinds = {
   headers_too_large: kind(431, 'fix_request', 'The request line and headers are too large.'),
   reauthorization_required: kind(409, 'reauthorize', 'The customer must authorise again.'),
   connection_paused: kind(409, 'none', 'Refreshing this connection is paused.'),
-  app_misconfigured: kind(409, 'fix_app', 'The provider refuses the app; its registration needs work.'),
+  app_misconfigured: kind(
+    409,
+    'fix_app',
+    'The provider refuses the app; its registration needs work.',
+  ),
   egress_refused: kind(409, 'fix_app', 'The provider address is not one that may be called.'),
   refresh_limited: kind(429, 'retry', 'Too many forced refreshes of this connection.'),
   provider_answer_unusable: kind(502, 'retry', 'The provider answered without an access token.'),
   refresh_in_progress: kind(503, 'retry', 'The refresh is still running.'),
   refresh_uncertain: kind(503, 'retry', 'Whether the last refresh took place is not known.'),
-  provider_unavailable: kind(503, 'retry', 'The provider could not be reached or was out of order.'),
+  provider_unavailable: kind(
+    503,
+    'retry',
+    'The provider could not be reached or was out of order.',
+  ),
   provider_rate_limited: kind(503, 'retry', 'The provider limits how often it may be asked.'),
   store_unavailable: kind(503, 'retry', 'The database is away.'),
   key_service_unavailable: kind(503, 'retry', 'The key service is away.'),
-  refresh_engine_unavailable: kind(503, 'retry', 'Temporal is away; tokens still valid are served.'),
+  refresh_engine_unavailable: kind(
+    503,
+    'retry',
+    'Temporal is away; tokens still valid are served.',
+  ),
   overloaded: kind(503, 'retry', 'The service is at its limit.'),
   internal: kind(500, 'none', 'The service has a fault; find it in the log by request_id.'),
 } as const satisfies Record<string, ProblemKind>;
@@ -165,8 +173,7 @@ function kind(status: number, remedy: Remedy, summary: string): ProblemKind {
 
 /** A fault of the input: where (a JSON pointer into the body, or a parameter) and what. */
 export type InputFault =
-  | { pointer: string; detail: string }
-  | { parameter: string; detail: string };
+  { pointer: string; detail: string } | { parameter: string; detail: string };
 
 interface TokenManagerErrorDetails {
   /** Shown to callers: never holds a secret or a provider's text. Defaults to the code's summary. */

@@ -1,0 +1,157 @@
+import type { AttemptRecord, CommitOutcome, Fence, SealedTokens } from './exchange.ts';
+import { queryStore, type Queryable } from './store-query.ts';
+import type { SealedValue } from './token-vault.ts';
+
+const roundsMax = 8;
+/** Attempts of a connection that the log keeps. */
+export const attemptsKept = 50;
+
+/**
+ * Stores the tokens of one attempt. They lose only to a newer generation or to tokens of a later
+ * attempt of the same generation (P5): that the run was terminated, or a later attempt settled without
+ * tokens, is no reason to drop them. Idempotent: what is stored already is `superseded`.
+ */
+export async function commitTokens(
+  store: Queryable,
+  fence: Fence,
+  tokens: SealedTokens,
+  record: AttemptRecord | null,
+  sealedResult: () => SealedValue,
+): Promise<CommitOutcome> {
+  let newestAttempt = fence.attempt;
+  for (let round = 0; round < roundsMax; round += 1) {
+    if (await commitAt(store, fence, newestAttempt, tokens, record)) return 'stored';
+    const position = await readPosition(store, fence.connectionId);
+    if (position?.generation !== fence.generation) return 'superseded';
+    newestAttempt = position.attempt;
+    if (position.openAttempt > fence.attempt) {
+      if (await leaveLate(store, fence, sealedResult())) return 'late';
+    }
+  }
+  // Every round lost a race to another statement of the same connection; the caller tries again.
+  throw new Error('the commit met another writer each time');
+}
+
+/** One compare-and-swap: only while the generation and the newest attempt are the stored ones. */
+export async function commitAt(
+  store: Queryable,
+  fence: Fence,
+  newestAttempt: number,
+  tokens: SealedTokens,
+  record: AttemptRecord | null,
+): Promise<boolean> {
+  const rows = await queryStore(store, {
+    name: 'commit-tokens',
+    text: `with target as (
+        select id, tenant_id, app_id, verdict from connections
+        where id = $1 and generation = $2 and attempt = $3 for update
+      ), stored as (
+        update connections c set
+          generation = c.generation + 1,
+          token_version = c.token_version + case when $4 then 1 else 0 end,
+          sealed_access_token = $5, access_key_id = $6,
+          sealed_refresh_token = $7, refresh_key_id = $8, refresh_fingerprint = $9,
+          token_type = $10, scope = $11, expires_at = $12, lifetime_seconds = $13, expiry_assumed = $14,
+          refresh_token_expires_at = coalesce($15, c.refresh_token_expires_at),
+          refresh_due_at = $16,
+          metadata = c.metadata || $17::jsonb,
+          last_refreshed_at = case when $4 then clock_timestamp() else c.last_refreshed_at end,
+          failure_class = $18, failure_code = $19,
+          failure_at = case when $18::text is null then null else clock_timestamp() end,
+          failure_count = case when $18::text is null then 0 else c.failure_count + 1 end,
+          next_attempt_at = clock_timestamp() + make_interval(secs => $20::double precision / 1000),
+          verdict = null, verdict_at = null, uncertain_since = null, updated_at = now()
+        from target where c.id = target.id
+        returning c.id, c.tenant_id, c.app_id, c.generation, c.token_version
+      ), removed as (
+        delete from refresh_intents i using stored where i.connection_id = stored.id
+      ), remembered as (
+        insert into refresh_token_fingerprints (connection_id, fingerprint)
+        select id, $9 from stored where $9::bytea is not null
+        on conflict (connection_id, fingerprint) do update set held_at = now()
+      ), logged as (
+        insert into refresh_log (connection_id, attempt, outcome, class, code, duration_ms, trigger, run_id)
+        select id, $25::bigint, case when $18::text is null then 'refreshed' else 'waiting' end, $18, $19, $21, $22, $23
+        from stored where $22::text is not null
+        on conflict (connection_id, attempt) do nothing
+      ), trimmed as (
+        delete from refresh_log l using stored where l.connection_id = stored.id and l.attempt <= $3 - $24
+      ), announced as (
+        insert into events (type, tenant_id, app_id, connection_id, data)
+        select 'connection.recovered', t.tenant_id, t.app_id, t.id, jsonb_build_object('after', t.verdict)
+        from target t join stored on stored.id = t.id where t.verdict is not null
+      )
+      select id from stored`,
+    values: [
+      fence.connectionId,
+      fence.generation,
+      newestAttempt,
+      tokens.isNewAccessToken,
+      tokens.accessToken?.bytes ?? null,
+      tokens.accessToken?.dataKeyId ?? null,
+      tokens.refreshToken?.bytes ?? null,
+      tokens.refreshToken?.dataKeyId ?? null,
+      tokens.refreshFingerprint,
+      tokens.tokenType,
+      tokens.scope,
+      tokens.expiresAt,
+      tokens.lifetimeSeconds,
+      tokens.expiryAssumed,
+      tokens.refreshTokenExpiresAt,
+      tokens.refreshDueAt,
+      tokens.metadata,
+      tokens.failure?.class ?? null,
+      tokens.failure?.code ?? null,
+      tokens.failure?.retryAfterMs ?? null,
+      record?.durationMs ?? null,
+      record?.trigger ?? null,
+      record?.runId ?? null,
+      attemptsKept,
+      fence.attempt,
+    ],
+  });
+  return rows.length === 1;
+}
+
+/** Where the connection stands; `openAttempt` is 0 without an open intent of this generation. */
+async function readPosition(
+  store: Queryable,
+  connectionId: string,
+): Promise<{ generation: number; attempt: number; openAttempt: number } | undefined> {
+  const [row] = await queryStore<{
+    generation: string;
+    attempt: string;
+    open_attempt: string | null;
+  }>(store, {
+    name: 'read-exchange-position',
+    text: `select c.generation, c.attempt, i.attempt as open_attempt
+        from connections c
+        left join refresh_intents i on i.connection_id = c.id and i.generation = c.generation
+        where c.id = $1`,
+    values: [connectionId],
+  });
+  if (row === undefined) return undefined;
+  return {
+    generation: Number(row.generation),
+    attempt: Number(row.attempt),
+    openAttempt: Number(row.open_attempt ?? 0),
+  };
+}
+
+/** A later attempt is open: it stores its own tokens, or these. The newest late ones are kept. */
+async function leaveLate(
+  store: Queryable,
+  fence: Fence,
+  sealedResult: SealedValue,
+): Promise<boolean> {
+  const rows = await queryStore(store, {
+    name: 'leave-late-tokens',
+    text: `update refresh_intents i
+      set late_attempt = case when coalesce(i.late_attempt, 0) >= $3 then i.late_attempt else $3 end,
+        late_sealed = case when coalesce(i.late_attempt, 0) >= $3 then i.late_sealed else $4 end
+      where i.connection_id = $1 and i.generation = $2 and i.attempt > $3
+      returning i.attempt`,
+    values: [fence.connectionId, fence.generation, fence.attempt, sealedResult.bytes],
+  });
+  return rows.length === 1;
+}

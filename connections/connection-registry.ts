@@ -1,0 +1,99 @@
+import type { Clock, DatabaseClock } from '../platform/clock.ts';
+import type { Connection } from './connection.ts';
+import {
+  connectionColumns,
+  connectionFromRow,
+  statusExpression,
+  type ConnectionRow,
+} from './connection-row.ts';
+import { createConnectionImport } from './import-connection.ts';
+import type { ProviderRules } from './app.ts';
+import { pageOf, parseCursor } from './page-cursor.ts';
+import type { AppRegistry, ConnectionRegistry } from './registry.ts';
+import { queryStore, type Queryable, type TransactionalStore } from './store-query.ts';
+import type { TokenVault } from './token-vault.ts';
+
+interface TokenRow extends ConnectionRow {
+  sealed_access_token: Buffer | null;
+}
+
+export interface ConnectionRegistryDependencies {
+  store: TransactionalStore;
+  vault: TokenVault;
+  apps: AppRegistry;
+  providers: ProviderRules;
+  clock: Clock;
+  databaseClock: DatabaseClock;
+  /** A random number in [0, 1). */
+  random: () => number;
+}
+
+/** Connections as the gateway sees them; refresh tokens are sealed on the way in and never read. */
+export function createConnectionRegistry(
+  dependencies: ConnectionRegistryDependencies,
+): ConnectionRegistry {
+  const { store, vault, clock, databaseClock } = dependencies;
+  const importConnection = createConnectionImport(dependencies);
+
+  return {
+    async readToken(connectionId) {
+      const startedAtMs = clock.monotonicMs();
+      const [row] = await queryStore<TokenRow>(store, {
+        name: 'read-token',
+        text: `select ${connectionColumns}, c.sealed_access_token
+          from connections c join apps a on a.id = c.app_id
+          where c.id = $1 and c.deleted_at is null`,
+        values: [connectionId],
+      });
+      if (row === undefined) return undefined;
+      databaseClock.observe(row.read_at, startedAtMs);
+      const connection = connectionFromRow(row);
+      const sealed = row.sealed_access_token;
+      return {
+        connection,
+        open() {
+          if (sealed === null) throw new Error('the connection holds no access token');
+          return vault.open(
+            'access-token',
+            { tenantId: connection.tenantId, id: connection.id, generation: connection.generation },
+            sealed,
+          );
+        },
+      };
+    },
+
+    get: (connectionId) => getConnection(store, connectionId),
+
+    async list({ tenantId, appId, status, limit, cursor }) {
+      const rows = await queryStore<ConnectionRow>(store, {
+        name: 'list-connections',
+        text: `select ${connectionColumns}
+          from connections c join apps a on a.id = c.app_id
+          where c.id > $1
+            and ($2::text is null or c.tenant_id = $2)
+            and ($3::text is null or c.app_id = $3)
+            and case when $4::text is null then c.deleted_at is null else ${statusExpression} = $4 end
+          order by c.id limit $5`,
+        values: [parseCursor(cursor), tenantId ?? null, appId ?? null, status ?? null, limit + 1],
+      });
+      return pageOf(rows, limit, connectionFromRow);
+    },
+
+    put: importConnection,
+  };
+}
+
+/** Undefined: there is no such connection, or it is deleted. */
+export async function getConnection(
+  store: Queryable,
+  connectionId: string,
+): Promise<Connection | undefined> {
+  const [row] = await queryStore<ConnectionRow>(store, {
+    name: 'get-connection',
+    text: `select ${connectionColumns}
+      from connections c join apps a on a.id = c.app_id
+      where c.id = $1 and c.deleted_at is null`,
+    values: [connectionId],
+  });
+  return row && connectionFromRow(row);
+}

@@ -1,0 +1,198 @@
+import type { QueryResultRow } from 'pg';
+import { connectionColumns, connectionFromRow, type ConnectionRow } from './connection-row.ts';
+import { commitAt, commitTokens } from './commit-tokens.ts';
+import type {
+  AttemptRecord,
+  Claim,
+  ClaimRequest,
+  CommitOutcome,
+  ExchangeSubject,
+  Fence,
+  RefreshIntent,
+  SealedTokens,
+  Settlement,
+  Verdict,
+} from './exchange.ts';
+import { settleFailure, settleVerdict } from './settle-attempt.ts';
+import { queryStore, type Queryable } from './store-query.ts';
+import type { SealedValue } from './token-vault.ts';
+
+/** The statements of the exchange. Each throws `store_unavailable` and then has changed nothing. */
+export interface ExchangeStore {
+  load(connectionId: string): Promise<ExchangeSubject | undefined>;
+  /** Undefined: somebody else's claim, a newer generation, a pause or a waiting time stands against it. */
+  claim(request: ClaimRequest): Promise<Claim | undefined>;
+  /** `sealedResult` seals the same tokens for the intent of a later attempt, if one is open. */
+  commit(
+    fence: Fence,
+    tokens: SealedTokens,
+    record: AttemptRecord | null,
+    sealedResult: () => SealedValue,
+  ): Promise<CommitOutcome>;
+  /** Stores the tokens that lie in the intent of `fence.attempt`; false if they no longer do. */
+  commitLate(fence: Fence, tokens: SealedTokens): Promise<boolean>;
+  /** False: a later attempt or generation has gone past, or tokens lie in the intent. */
+  settleFailure(settlement: Settlement): Promise<boolean>;
+  /** False as for `settleFailure`; a verdict is never written while tokens of its generation exist. */
+  settleVerdict(verdict: Verdict): Promise<boolean>;
+  /** An intent past its answer_by that nobody settled: the connection is uncertain from now on. */
+  markUncertain(fence: Fence): Promise<void>;
+}
+
+export function createExchangeStore(store: Queryable): ExchangeStore {
+  return {
+    load: (connectionId) => loadSubject(store, connectionId),
+    claim: (request) => claimRefresh(store, request),
+    commit: (fence, tokens, record, sealedResult) =>
+      commitTokens(store, fence, tokens, record, sealedResult),
+    commitLate: (fence, tokens) => commitAt(store, fence, fence.attempt, tokens, null),
+    settleFailure: (settlement) => settleFailure(store, settlement),
+    settleVerdict: (verdict) => settleVerdict(store, verdict),
+    markUncertain: (fence) => markUncertain(store, fence),
+  };
+}
+
+interface SubjectRow extends ConnectionRow {
+  attempt: string;
+  sealed_access_token: Buffer | null;
+  sealed_refresh_token: Buffer | null;
+  last_sent_at: Date | null;
+  client_id: string;
+  app_generation: string;
+  sealed_client_secrets: Buffer | null;
+  overrides: Record<string, unknown>;
+  limits: Record<string, unknown>;
+  app_paused_until: Date | null;
+  intent_generation: string | null;
+  intent_attempt: string;
+  replays: number;
+  workflow_run_id: string;
+  first_sent_at: Date;
+  answer_by: Date;
+  late_attempt: string | null;
+  late_sealed: Buffer | null;
+}
+
+async function loadSubject(
+  store: Queryable,
+  connectionId: string,
+): Promise<ExchangeSubject | undefined> {
+  const [row] = await queryStore<SubjectRow & QueryResultRow>(store, {
+    name: 'load-exchange-subject',
+    text: `select ${connectionColumns}, c.attempt, c.sealed_access_token, c.sealed_refresh_token, c.last_sent_at,
+        a.client_id, a.generation as app_generation, a.sealed_client_secrets, a.overrides, a.limits,
+        a.paused_until as app_paused_until,
+        i.generation as intent_generation, i.attempt as intent_attempt, i.replays, i.workflow_run_id,
+        i.first_sent_at, i.answer_by, i.late_attempt, i.late_sealed
+      from connections c
+      join apps a on a.id = c.app_id
+      left join refresh_intents i on i.connection_id = c.id
+      where c.id = $1`,
+    values: [connectionId],
+  });
+  if (row === undefined) return undefined;
+  return {
+    connection: connectionFromRow(row),
+    attempt: Number(row.attempt),
+    sealedAccessToken: row.sealed_access_token,
+    sealedRefreshToken: row.sealed_refresh_token,
+    lastSentAt: row.last_sent_at,
+    app: {
+      id: row.app_id,
+      provider: row.provider,
+      clientId: row.client_id,
+      generation: Number(row.app_generation),
+      sealedClientSecrets: row.sealed_client_secrets,
+      overrides: row.overrides,
+      limits: row.limits,
+      pausedUntil: row.app_paused_until,
+    },
+    intent: intentFromRow(row),
+  };
+}
+
+function intentFromRow(row: SubjectRow): RefreshIntent | null {
+  if (row.intent_generation === null) return null;
+  return {
+    generation: Number(row.intent_generation),
+    attempt: Number(row.intent_attempt),
+    replays: row.replays,
+    workflowRunId: row.workflow_run_id,
+    firstSentAt: row.first_sent_at,
+    answerBy: row.answer_by,
+    late:
+      row.late_attempt === null || row.late_sealed === null
+        ? null
+        : { attempt: Number(row.late_attempt), sealed: row.late_sealed },
+  };
+}
+
+/**
+ * The connection's row is locked first, by every statement that touches its intent, so that claims,
+ * settles and commits of one connection follow each other. `on conflict` sees the newest intent
+ * whatever the statement's snapshot, and `attempt` grows only with a claim that is granted.
+ */
+async function claimRefresh(store: Queryable, request: ClaimRequest): Promise<Claim | undefined> {
+  const [row] = await queryStore<{ attempt: string; sent_at: Date; replays: number }>(store, {
+    name: 'claim-refresh',
+    text: `with taken as (
+        insert into refresh_intents as i (connection_id, generation, attempt, replays, fingerprint,
+          workflow_run_id, first_sent_at, sent_at, answer_by)
+        select c.id, c.generation, c.attempt + 1, 0, $4::bytea, $5, clock_timestamp(), clock_timestamp(),
+          clock_timestamp() + make_interval(secs => $6::double precision / 1000)
+        from connections c
+        where c.id = $1 and c.generation = $2
+          and c.deleted_at is null and c.paused_at is null and c.verdict is null
+          and (c.next_attempt_at is null or c.next_attempt_at <= clock_timestamp())
+        for update
+        on conflict (connection_id) do update set
+          generation = excluded.generation,
+          attempt = excluded.attempt,
+          replays = case when i.generation = excluded.generation then i.replays + 1 else 0 end,
+          fingerprint = excluded.fingerprint,
+          workflow_run_id = excluded.workflow_run_id,
+          first_sent_at = case when i.generation = excluded.generation
+            then i.first_sent_at else excluded.first_sent_at end,
+          sent_at = excluded.sent_at,
+          answer_by = excluded.answer_by,
+          late_attempt = null,
+          late_sealed = null
+        where i.generation < excluded.generation
+          or (i.generation = excluded.generation and i.attempt = $3::bigint
+            and i.answer_by < clock_timestamp() and i.late_sealed is null)
+        returning i.connection_id, i.attempt, i.sent_at, i.replays
+      )
+      update connections c
+      set attempt = taken.attempt, last_sent_at = taken.sent_at, rotation_class = $7
+      from taken where c.id = taken.connection_id
+      returning taken.attempt, taken.sent_at, taken.replays`,
+    values: [
+      request.connectionId,
+      request.generation,
+      request.replayOf,
+      request.fingerprint,
+      request.workflowRunId,
+      request.answerWithinMs,
+      request.rotationClass,
+    ],
+  });
+  if (row === undefined) return undefined;
+  return {
+    connectionId: request.connectionId,
+    generation: request.generation,
+    attempt: Number(row.attempt),
+    claimedAt: row.sent_at,
+    replays: row.replays,
+  };
+}
+
+async function markUncertain(store: Queryable, fence: Fence): Promise<void> {
+  await queryStore(store, {
+    name: 'mark-uncertain',
+    text: `update connections c
+      set uncertain_since = coalesce(c.uncertain_since, clock_timestamp()), refresh_due_at = null,
+        updated_at = now()
+      where c.id = $1 and c.generation = $2 and c.attempt = $3 and c.uncertain_since is null`,
+    values: [fence.connectionId, fence.generation, fence.attempt],
+  });
+}

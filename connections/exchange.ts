@@ -1,0 +1,114 @@
+import type { FailureClass, ReauthorizationReason, RefreshTrigger } from '../client/contract.ts';
+import type { Connection, RotationClass } from './connection.ts';
+import type { SealedValue } from './token-vault.ts';
+
+/** A refresh token is being spent, or was spent and nobody knows with what end. */
+export interface RefreshIntent {
+  generation: number;
+  attempt: number;
+  /** Sends of this generation after the first. */
+  replays: number;
+  /** The Workflow run whose history may hold a sealed result. */
+  workflowRunId: string;
+  firstSentAt: Date;
+  answerBy: Date;
+  /** Tokens of an older attempt, sealed, that arrived while this one was open. */
+  late: { attempt: number; sealed: Buffer } | null;
+}
+
+/** Everything that the exchange needs of one connection, read in one statement. */
+export interface ExchangeSubject {
+  connection: Connection;
+  /** How many claims there ever were; the newest claim holds this number. */
+  attempt: number;
+  sealedAccessToken: Buffer | null;
+  sealedRefreshToken: Buffer | null;
+  lastSentAt: Date | null;
+  app: {
+    id: string;
+    provider: string;
+    clientId: string;
+    generation: number;
+    sealedClientSecrets: Buffer | null;
+    overrides: Record<string, unknown>;
+    limits: Record<string, unknown>;
+    pausedUntil: Date | null;
+  };
+  intent: RefreshIntent | null;
+}
+
+/** Which attempt a write belongs to; each write of a run is conditional on it (P5). */
+export interface Fence {
+  connectionId: string;
+  generation: number;
+  attempt: number;
+}
+
+export interface ClaimRequest {
+  connectionId: string;
+  generation: number;
+  /** The attempt whose open intent this claim takes over; null for a first send. */
+  replayOf: number | null;
+  fingerprint: Buffer | null;
+  workflowRunId: string;
+  /** From the claim until no answer can come any more. */
+  answerWithinMs: number;
+  rotationClass: RotationClass;
+}
+
+export interface Claim extends Fence {
+  /** The database's clock when the claim was taken; expiry counts from here. */
+  claimedAt: Date;
+  replays: number;
+}
+
+/** One line of the attempts log. */
+export interface AttemptRecord {
+  trigger: RefreshTrigger;
+  runId: string;
+  durationMs: number;
+}
+
+/** How an attempt without tokens ended; carries no secret, so a Workflow may hold it. */
+export interface Settlement extends Fence {
+  class: FailureClass;
+  code: string;
+  /** Nothing left the process: the refresh token is unspent. */
+  notSent: boolean;
+  /** Until the next attempt, in milliseconds. */
+  retryAfterMs: number;
+  record: AttemptRecord;
+}
+
+/** The provider's verdict on the credentials. */
+export interface Verdict extends Fence {
+  reason: ReauthorizationReason;
+  code: string;
+  record: AttemptRecord;
+}
+
+/** New credentials, sealed for `fence.generation + 1`, with the facts that go beside them. */
+export interface SealedTokens {
+  /** Both are always sealed anew; null where the connection has none. */
+  accessToken: SealedValue | null;
+  refreshToken: SealedValue | null;
+  refreshFingerprint: Buffer | null;
+  /** The answer held an access token, so token_version grows. */
+  isNewAccessToken: boolean;
+  tokenType: string;
+  scope: string | null;
+  expiresAt: Date | null;
+  lifetimeSeconds: number | null;
+  expiryAssumed: boolean;
+  refreshTokenExpiresAt: Date | null;
+  refreshDueAt: Date | null;
+  metadata: Record<string, unknown>;
+  /** The answer was unusable beside its refresh token: what to record, and until when to wait. */
+  failure: { class: FailureClass; code: string; retryAfterMs: number } | null;
+}
+
+/**
+ * `stored`; `late`: a later attempt is open, the tokens lie sealed in its intent; `superseded`: newer
+ * credentials are stored, or the connection is gone.
+ */
+export type CommitOutcome = 'stored' | 'late' | 'superseded';

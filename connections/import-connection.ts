@@ -1,0 +1,313 @@
+import { TokenManagerError } from '../client/contract.ts';
+import { Secret } from '../platform/secret.ts';
+import type { ProviderFacts } from './app.ts';
+import { connectionColumns, connectionFromRow, type ConnectionRow } from './connection-row.ts';
+import type { ConnectionRegistryDependencies } from './connection-registry.ts';
+import type { Connection, RotationClass } from './connection.ts';
+import { importedExpiry } from './import-expiry.ts';
+import type { ConnectionInput, ImportResult } from './registry.ts';
+import { inTransaction, queryStore, type Queryable } from './store-query.ts';
+
+const conflictRetriesMax = 5;
+/** Where a second holder of the same refresh token would end the grant of the first. */
+const exclusiveClasses = new Set<RotationClass>(['T', 'C', 'X', 'F']);
+
+interface StoredRow extends ConnectionRow {
+  sealed_access_token: Buffer | null;
+  sealed_refresh_token: Buffer | null;
+  refresh_fingerprint: Buffer | null;
+}
+
+interface Stored {
+  connection: Connection;
+  sealedAccessToken: Buffer | null;
+  sealedRefreshToken: Buffer | null;
+  refreshFingerprint: Buffer | null;
+}
+
+type Import = (connectionId: string, input: ConnectionInput) => Promise<ImportResult>;
+
+/**
+ * `PUT /v1/connections/{id}`: new credentials win over any refresh in flight, because they raise the
+ * generation that its writes are conditional on. Idempotent by the refresh token's fingerprint.
+ */
+export function createConnectionImport(dependencies: ConnectionRegistryDependencies): Import {
+  const { store, vault, apps, providers, random } = dependencies;
+
+  return async (connectionId, input) => {
+    const app = await apps.get(input.appId);
+    if (app === undefined) throw new TokenManagerError('app_not_found');
+    if (app.tenantIds !== null && !app.tenantIds.includes(input.tenantId)) {
+      throw new TokenManagerError('app_not_found');
+    }
+    const facts = providers.describe(app.provider, app.overrides);
+    for (let round = 0; round < conflictRetriesMax; round += 1) {
+      const result = await importOnce(connectionId, input, {
+        facts,
+        provider: app.provider,
+        overrides: app.overrides,
+      });
+      if (result !== undefined) return result;
+    }
+    throw new TokenManagerError('store_unavailable', {
+      detail: 'The connection is being written by others; try again.',
+      retryAfterSeconds: 1,
+      connectionId,
+    });
+  };
+
+  /** Undefined: somebody wrote the connection in between. */
+  async function importOnce(
+    connectionId: string,
+    input: ConnectionInput,
+    app: { facts: ProviderFacts; provider: string; overrides: Record<string, unknown> },
+  ): Promise<ImportResult | undefined> {
+    const stored = await readStored(store, connectionId);
+    refuseForeign(connectionId, input, stored);
+    const variables = input.variables ?? stored?.connection.variables ?? {};
+    providers.checkVariables(app.provider, app.overrides, variables);
+
+    const sealer = await vault.sealer();
+    const fingerprint =
+      input.refreshToken === undefined ? null : sealer.fingerprint(input.refreshToken);
+    const isRevival = stored !== undefined && stored.connection.deletedAt !== null;
+    if (stored !== undefined && fingerprint !== null && !isRevival) {
+      if (stored.refreshFingerprint?.equals(fingerprint) === true) {
+        return keepCredentials(store, stored, input, 'kept');
+      }
+      if (await wasHeld(store, connectionId, fingerprint)) {
+        return { connection: stored.connection, created: false, credentials: 'kept_newer' };
+      }
+    }
+    if (input.accessToken === undefined && input.refreshToken === undefined) {
+      if (stored !== undefined && !isRevival) return keepCredentials(store, stored, input, 'kept');
+      if (app.facts.credential !== 'client') throw tokenMissing();
+    }
+
+    const kept = isRevival ? undefined : stored;
+    const owner = {
+      tenantId: input.tenantId,
+      id: connectionId,
+      generation: (stored?.connection.generation ?? 0) + 1,
+    };
+    const tokens = await allTokens(input, kept);
+    const accessToken =
+      tokens.access === null ? null : sealer.seal('access-token', owner, tokens.access);
+    const refreshToken =
+      tokens.refresh === null ? null : sealer.seal('refresh-token', owner, tokens.refresh);
+
+    return inTransaction(store, async (transaction) => {
+      if (fingerprint !== null && exclusiveClasses.has(app.facts.rotationClass)) {
+        await refuseSecondHolder(transaction, connectionId, input.appId, fingerprint);
+      }
+      const now = await readClock(transaction);
+      const expiry = importedExpiry(input, kept?.connection, {
+        facts: app.facts,
+        tokens,
+        now,
+        fraction: random(),
+      });
+      const isNew = stored === undefined;
+      const [row] = await queryStore<{ id: string }>(transaction, {
+        name: isNew ? 'insert-connection' : 'replace-credentials',
+        text: isNew ? insertText : replaceText,
+        values: [
+          connectionId,
+          input.tenantId,
+          input.appId,
+          owner.generation,
+          input.accessToken === undefined ? 0 : 1,
+          app.facts.credential,
+          app.facts.rotationClass,
+          accessToken?.bytes ?? null,
+          accessToken?.dataKeyId ?? null,
+          refreshToken?.bytes ?? null,
+          refreshToken?.dataKeyId ?? null,
+          fingerprint ?? kept?.refreshFingerprint ?? null,
+          input.scope ?? kept?.connection.scope ?? null,
+          expiry.expiresAt,
+          expiry.lifetimeSeconds,
+          expiry.assumed,
+          expiry.refreshDueAt,
+          variables,
+          input.metadata ?? kept?.connection.metadata ?? {},
+        ],
+      });
+      if (row === undefined) return undefined;
+      const connection = await readStored(transaction, connectionId);
+      if (connection === undefined) return undefined;
+      return { connection: connection.connection, created: isNew, credentials: 'stored' };
+    });
+  }
+
+  /** Both tokens are sealed anew, so one that the body omits is opened from the row. */
+  async function allTokens(
+    input: ConnectionInput,
+    kept: Stored | undefined,
+  ): Promise<{ access: Secret | null; refresh: Secret | null }> {
+    const owner = kept && {
+      tenantId: kept.connection.tenantId,
+      id: kept.connection.id,
+      generation: kept.connection.generation,
+    };
+    const open = async (
+      kind: 'access-token' | 'refresh-token',
+      bytes: Buffer | null | undefined,
+    ): Promise<Secret | null> =>
+      owner === undefined || bytes === null || bytes === undefined
+        ? null
+        : vault.open(kind, owner, bytes);
+    return {
+      access: input.accessToken ?? (await open('access-token', kept?.sealedAccessToken)),
+      refresh: input.refreshToken ?? (await open('refresh-token', kept?.sealedRefreshToken)),
+    };
+  }
+}
+
+const insertText = `with stored as (
+    insert into connections (id, tenant_id, app_id, generation, token_version, credential, rotation_class,
+      sealed_access_token, access_key_id, sealed_refresh_token, refresh_key_id, refresh_fingerprint,
+      scope, expires_at, lifetime_seconds, expiry_assumed, refresh_due_at, variables, metadata)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+    on conflict (id) do nothing
+    returning id
+  ), remembered as (
+    insert into refresh_token_fingerprints (connection_id, fingerprint)
+    select id, $12 from stored where $12::bytea is not null
+  )
+  select id from stored`;
+
+const replaceText = `with target as (
+    select id, tenant_id, app_id, verdict from connections
+    where id = $1 and tenant_id = $2 and app_id = $3 and generation = $4::bigint - 1 for update
+  ), stored as (
+    update connections c set generation = $4, token_version = c.token_version + $5,
+      credential = $6, rotation_class = $7,
+      sealed_access_token = $8, access_key_id = $9, sealed_refresh_token = $10, refresh_key_id = $11,
+      refresh_fingerprint = $12, scope = $13, expires_at = $14, lifetime_seconds = $15,
+      expiry_assumed = $16, refresh_due_at = $17, variables = $18, metadata = $19,
+      refresh_token_expires_at = null, next_attempt_at = null, failure_class = null, failure_code = null,
+      failure_at = null, failure_count = 0, verdict = null, verdict_at = null, uncertain_since = null,
+      deleted_at = null, updated_at = now()
+    from target where c.id = target.id
+    returning c.id
+  ), removed as (
+    delete from refresh_intents i using stored where i.connection_id = stored.id
+  ), remembered as (
+    insert into refresh_token_fingerprints (connection_id, fingerprint)
+    select id, $12 from stored where $12::bytea is not null
+    on conflict (connection_id, fingerprint) do update set held_at = now()
+  ), announced as (
+    insert into events (type, tenant_id, app_id, connection_id, data)
+    select 'connection.recovered', t.tenant_id, t.app_id, t.id, jsonb_build_object('after', t.verdict)
+    from target t join stored on stored.id = t.id where t.verdict is not null
+  )
+  select id from stored`;
+
+async function readStored(store: Queryable, connectionId: string): Promise<Stored | undefined> {
+  const [row] = await queryStore<StoredRow>(store, {
+    name: 'read-stored-connection',
+    text: `select ${connectionColumns}, c.sealed_access_token, c.sealed_refresh_token, c.refresh_fingerprint
+      from connections c join apps a on a.id = c.app_id where c.id = $1`,
+    values: [connectionId],
+  });
+  return (
+    row && {
+      connection: connectionFromRow(row),
+      sealedAccessToken: row.sealed_access_token,
+      sealedRefreshToken: row.sealed_refresh_token,
+      refreshFingerprint: row.refresh_fingerprint,
+    }
+  );
+}
+
+function refuseForeign(
+  connectionId: string,
+  input: ConnectionInput,
+  stored: Stored | undefined,
+): void {
+  if (stored === undefined) return;
+  const { tenantId, appId } = stored.connection;
+  if (tenantId !== input.tenantId || appId !== input.appId) {
+    throw new TokenManagerError('connection_id_taken', { connectionId });
+  }
+}
+
+/** The same refresh token again, or none: only what is not a credential changes. */
+async function keepCredentials(
+  store: Queryable,
+  stored: Stored,
+  input: ConnectionInput,
+  credentials: 'kept',
+): Promise<ImportResult> {
+  await queryStore(store, {
+    name: 'update-connection-facts',
+    text: `update connections set scope = coalesce($2, scope), variables = coalesce($3::jsonb, variables),
+        metadata = coalesce($4::jsonb, metadata), updated_at = now()
+      where id = $1`,
+    values: [
+      stored.connection.id,
+      input.scope ?? null,
+      input.variables ?? null,
+      input.metadata ?? null,
+    ],
+  });
+  const again = await readStored(store, stored.connection.id);
+  return { connection: (again ?? stored).connection, created: false, credentials };
+}
+
+async function wasHeld(
+  store: Queryable,
+  connectionId: string,
+  fingerprint: Buffer,
+): Promise<boolean> {
+  const rows = await queryStore(store, {
+    name: 'was-refresh-token-held',
+    text: `select connection_id from refresh_token_fingerprints
+      where connection_id = $1 and fingerprint = $2`,
+    values: [connectionId, fingerprint],
+  });
+  return rows.length === 1;
+}
+
+/** Imports of one refresh token follow each other, so that two connections cannot both take it. */
+async function refuseSecondHolder(
+  transaction: Queryable,
+  connectionId: string,
+  appId: string,
+  fingerprint: Buffer,
+): Promise<void> {
+  await queryStore(transaction, {
+    name: 'lock-refresh-token',
+    text: 'select pg_advisory_xact_lock($1::bigint)',
+    values: [fingerprint.readBigInt64BE(0).toString()],
+  });
+  const rows = await queryStore(transaction, {
+    name: 'find-second-holder',
+    text: `select id from connections
+      where app_id = $1 and refresh_fingerprint = $2 and id <> $3 and deleted_at is null limit 1`,
+    values: [appId, fingerprint, connectionId],
+  });
+  if (rows.length > 0) throw new TokenManagerError('credential_in_use', { connectionId });
+}
+
+async function readClock(transaction: Queryable): Promise<Date> {
+  const [row] = await queryStore<{ now: Date }>(transaction, {
+    name: 'read-clock',
+    text: 'select clock_timestamp() as now',
+    values: [],
+  });
+  if (row === undefined) throw new Error('the database did not tell the time');
+  return row.now;
+}
+
+function tokenMissing(): TokenManagerError {
+  return new TokenManagerError('input_validation', {
+    errors: [
+      {
+        pointer: '/refresh_token',
+        detail: 'a new connection needs a refresh_token or access_token',
+      },
+    ],
+  });
+}

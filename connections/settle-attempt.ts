@@ -1,0 +1,109 @@
+import { attemptsKept } from './commit-tokens.ts';
+import type { Settlement, Verdict } from './exchange.ts';
+import { queryStore, type Queryable } from './store-query.ts';
+
+/**
+ * Records an attempt that brought no tokens. A first send with a known end removes its intent. An
+ * ambiguous one leaves it, due now because its call is dead; so does a replay that was not sent or
+ * whose answer leaves the token's fate open, for the earlier ambiguity stands.
+ */
+export async function settleFailure(store: Queryable, settlement: Settlement): Promise<boolean> {
+  const rows = await queryStore(store, {
+    name: 'settle-failure',
+    text: `with target as (
+        select c.id from connections c
+        where c.id = $1 and c.generation = $2 and c.attempt = $3
+          and not exists (select from refresh_intents i
+            where i.connection_id = c.id and i.late_sealed is not null)
+        for update
+      ), removed as (
+        delete from refresh_intents i using target
+        where i.connection_id = target.id and i.attempt = $3 and i.replays = 0 and $4 <> 'ambiguous'
+          and i.late_sealed is null
+      ), reopened as (
+        update refresh_intents i
+        set answer_by = least(i.answer_by, clock_timestamp()),
+          replays = i.replays - case when $6 and i.replays > 0 then 1 else 0 end
+        from target
+        where i.connection_id = target.id and i.attempt = $3 and (i.replays > 0 or $4 = 'ambiguous')
+        returning i.connection_id
+      ), logged as (
+        insert into refresh_log (connection_id, attempt, outcome, class, code, duration_ms, trigger, run_id)
+        select id, $3, case $4 when 'ambiguous' then 'uncertain' when 'misconfigured' then 'app_misconfigured'
+          else 'waiting' end, $4, $5, $8, $9, $10
+        from target
+        on conflict (connection_id, attempt) do nothing
+      ), trimmed as (
+        delete from refresh_log l using target where l.connection_id = target.id and l.attempt <= $3 - $11
+      )
+      update connections c set
+        failure_class = $4, failure_code = $5, failure_at = clock_timestamp(),
+        failure_count = c.failure_count + 1,
+        next_attempt_at = clock_timestamp() + make_interval(secs => $7::double precision / 1000),
+        refresh_due_at = clock_timestamp() + make_interval(secs => $7::double precision / 1000),
+        uncertain_since = case when $4 = 'ambiguous' or exists (select from reopened)
+          then coalesce(c.uncertain_since, clock_timestamp()) else c.uncertain_since end,
+        updated_at = now()
+      from target where c.id = target.id
+      returning c.id`,
+    values: [
+      settlement.connectionId,
+      settlement.generation,
+      settlement.attempt,
+      settlement.class,
+      settlement.code,
+      settlement.notSent,
+      settlement.retryAfterMs,
+      settlement.record.durationMs,
+      settlement.record.trigger,
+      settlement.record.runId,
+      attemptsKept,
+    ],
+  });
+  return rows.length === 1;
+}
+
+/**
+ * Writes the provider's verdict: the intent must be this attempt's own and hold no tokens, so a verdict
+ * can neither overtake a newer generation nor bury tokens that are in hand.
+ */
+export async function settleVerdict(store: Queryable, verdict: Verdict): Promise<boolean> {
+  const rows = await queryStore(store, {
+    name: 'settle-verdict',
+    text: `with target as (
+        select c.id, c.tenant_id, c.app_id from connections c
+        where c.id = $1 and c.generation = $2 and c.attempt = $3 and c.verdict is null for update
+      ), removed as (
+        delete from refresh_intents i using target
+        where i.connection_id = target.id and i.attempt = $3 and i.late_sealed is null
+        returning i.connection_id
+      ), logged as (
+        insert into refresh_log (connection_id, attempt, outcome, class, code, duration_ms, trigger, run_id)
+        select connection_id, $3, 'reauthorization_required', 'permanent', $5, $6, $7, $8 from removed
+        on conflict (connection_id, attempt) do nothing
+      ), announced as (
+        insert into events (type, tenant_id, app_id, connection_id, data)
+        select 'connection.reauthorization_required', t.tenant_id, t.app_id, t.id,
+          jsonb_build_object('reason', $4::text)
+        from target t join removed r on r.connection_id = t.id
+      )
+      update connections c set
+        verdict = $4, verdict_at = clock_timestamp(), uncertain_since = null,
+        failure_class = 'permanent', failure_code = $5, failure_at = clock_timestamp(),
+        failure_count = c.failure_count + 1, next_attempt_at = null, refresh_due_at = null,
+        updated_at = now()
+      from removed where c.id = removed.connection_id
+      returning c.id`,
+    values: [
+      verdict.connectionId,
+      verdict.generation,
+      verdict.attempt,
+      verdict.reason,
+      verdict.code,
+      verdict.record.durationMs,
+      verdict.record.trigger,
+      verdict.record.runId,
+    ],
+  });
+  return rows.length === 1;
+}
