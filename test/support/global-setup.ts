@@ -1,0 +1,60 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestProject } from 'vitest/node';
+
+import { startEmbeddedPostgres } from '../../dev/embedded-postgres.ts';
+import { findFreePort } from '../../dev/ports.ts';
+import { startTestTemporal } from './temporal-server.ts';
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** Connection string of the tests' PostgreSQL, database `postgres`, superuser. */
+    postgresUrl: string;
+    /** `host:port` of the tests' Temporal. */
+    temporalAddress: string;
+    temporalNamespace: string;
+  }
+}
+
+const temporalNamespace = 'default';
+
+/** One PostgreSQL and one Temporal for a whole run of the project `stack`; nothing is kept. */
+export default async function globalSetup(project: TestProject): Promise<() => Promise<void>> {
+  const directory = mkdtempSync(join(tmpdir(), 'token-manager-test-'));
+  // PostgreSQL runs as another user where the tests run as root.
+  chmodSync(directory, 0o755);
+  const [postgres, temporal] = await Promise.all([
+    startEmbeddedPostgres({
+      dataDirectory: join(directory, 'postgres'),
+      port: await findFreePort(),
+      portSetting: 'run the tests again',
+      fsync: false,
+    }),
+    startTestTemporal({
+      cliPath: process.env['TEMPORAL_CLI_PATH'],
+      namespace: temporalNamespace,
+      directory,
+    }),
+  ]);
+  // The servers are detached: a run that ends without its teardown must take them along.
+  const killServers = (): void => {
+    for (const { pid } of [postgres, temporal]) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has ended already.
+      }
+    }
+  };
+  process.once('exit', killServers);
+
+  project.provide('postgresUrl', postgres.url('postgres'));
+  project.provide('temporalAddress', temporal.address);
+  project.provide('temporalNamespace', temporalNamespace);
+  return async () => {
+    await Promise.all([postgres.stop(), temporal.stop()]);
+    process.removeListener('exit', killServers);
+    rmSync(directory, { recursive: true, force: true });
+  };
+}

@@ -1,0 +1,34 @@
+import { join } from 'node:path';
+
+import { findFreePort } from '../../dev/ports.ts';
+import { findTemporalCli } from '../../dev/temporal-cli.ts';
+import { startTemporalDevServer, type TemporalDevServer } from '../../dev/temporal-dev-server.ts';
+
+const cacheDirectory = join(import.meta.dirname, '..', '..', '.token-manager', 'cache');
+const retentionMs = 86_400_000;
+
+/** A Temporal dev server of the tests: in memory, on a free port, without a UI. */
+export async function startTestTemporal(options: {
+  cliPath: string | undefined;
+  namespace: string;
+  /** Where its log goes. */
+  directory: string;
+}): Promise<TemporalDevServer> {
+  return startTemporalDevServer({
+    cli: await findTemporalCli({
+      cliPath: options.cliPath,
+      cacheDirectory,
+      onDownload: (source) => process.stderr.write(`Downloading the Temporal CLI: ${source}\n`),
+    }),
+    port: await findFreePort(),
+    portSetting: 'run the tests again',
+    namespace: options.namespace,
+    retentionMs,
+    logFile: join(options.directory, 'temporal.log'),
+    dynamicConfig: {
+      // The default paces every step of a Workflow at 50 ms.
+      'history.transferProcessorMaxPollRPS': 2000,
+      'matching.enableFairness': true,
+    },
+  });
+}
