@@ -167,15 +167,14 @@ function spawnServer(
     log_timezone: 'UTC',
     ...(options.fsync ? {} : { fsync: 'off', full_page_writes: 'off', synchronous_commit: 'off' }),
   };
-  const [command, ...args] = [
-    ...launch.prefix,
-    postgres,
+  const serverArgs = [
     '-D',
     options.dataDirectory,
     '-p',
     String(options.port),
     ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
   ];
+  const [command, ...args] = [...launch.prefix, postgres, ...serverArgs];
   const log = openSync(logFile, 'w', 0o600);
   try {
     // Detached, so that Ctrl-C in a terminal reaches only us: gateway and worker drain first.
