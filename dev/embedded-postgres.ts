@@ -174,7 +174,7 @@ function spawnServer(
     String(options.port),
     ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
   ];
-  const [command, ...args] = [...launch.prefix, postgres, ...serverArgs];
+  const [command = '', ...args] = [...launch.prefix, postgres, ...serverArgs];
   const log = openSync(logFile, 'w', 0o600);
   try {
     // Detached, so that Ctrl-C in a terminal reaches only us: gateway and worker drain first.
