@@ -1,0 +1,201 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import {
+  connectionStatuses,
+  type ConnectionStatus,
+  type FailureClass,
+  type ProblemCode,
+  type RefreshOutcome,
+  type RefreshTrigger,
+} from '../client/contract.ts';
+
+const prefix = 'token_manager_';
+
+/** 1 ms to 60 s: a read from memory at one end, the longest wait of a caller at the other. */
+const durationBucketsSeconds = [
+  0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60,
+];
+/** 64 bytes to 1 MiB, the limit of a body. */
+const sizeBucketsBytes = [64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_576];
+
+/** How long a scrape waits for PostgreSQL. */
+const connectionCountDeadlineMs = 2_000;
+
+/** How many connections have each status; absent statuses have none. */
+export type ConnectionCounts = Partial<Record<ConnectionStatus, number>>;
+
+/** A series for each set of labels; the labels of every metric are bounded. */
+interface CounterOf<Labels> {
+  inc(labels: Labels): void;
+}
+
+interface HistogramOf<Labels> {
+  observe(labels: Labels, value: number): void;
+}
+
+/** Labels of one HTTP exchange: `route` is the template, never the path a caller chose. */
+export interface HttpLabels {
+  method: string;
+  route: string;
+  status: number;
+}
+
+/** Everything this process counts. Rooms take the members they fill, as `Pick<Metrics, …>`. */
+export interface Metrics {
+  /** `problem` is empty for an answer without one. */
+  httpRequests: CounterOf<HttpLabels & { problem: ProblemCode | '' }>;
+  httpRequestDurationSeconds: HistogramOf<HttpLabels>;
+  httpRequestSizeBytes: HistogramOf<HttpLabels>;
+  httpResponseSizeBytes: HistogramOf<HttpLabels>;
+  tokenReads: CounterOf<{ source: 'cache' | 'store' | 'refresh' | 'stale' }>;
+  refreshes: CounterOf<{ provider: string; outcome: RefreshOutcome; trigger: RefreshTrigger }>;
+  /** `queue`: from the request to the exchange; `provider`: the exchange; `commit`: storing its answer. */
+  refreshDurationSeconds: HistogramOf<{
+    provider: string;
+    phase: 'queue' | 'provider' | 'commit';
+  }>;
+  /** Callers that found a refresh of their connection already running in this process. */
+  refreshJoined: { inc(): void };
+  /** Requests to token endpoints; `class` is `none` for an answer with tokens. */
+  providerRequests: CounterOf<{ provider: string; class: FailureClass | 'none' }>;
+  dataKeyOperations: CounterOf<{
+    /** Name of the key provider. */
+    provider: string;
+    op: 'wrap' | 'unwrap';
+    outcome: 'ok' | 'error';
+  }>;
+  /** Token sets that a provider issued and PostgreSQL does not hold yet; must be 0. */
+  refreshedButNotStored: { inc(): void; dec(): void };
+  /** Sealed values that did not open; must be 0. */
+  unsealFailures: { inc(): void };
+  /** How the gauge `connections` learns its values: asked at a scrape, once, by the composer. */
+  collectConnections(count: () => Promise<ConnectionCounts>): void;
+  /** The page of `/metrics` in the Prometheus text format. */
+  page(): Promise<{ contentType: string; body: string }>;
+}
+
+/** Metrics of one process in a registry of their own, with prom-client's process metrics beside them. */
+export function createMetrics(options: { subsystem: string }): Metrics {
+  const registry = new Registry();
+  registry.setDefaultLabels({ subsystem: options.subsystem });
+  collectDefaultMetrics({ register: registry });
+  const make = createInstruments(registry);
+  const httpLabels = ['method', 'route', 'status'] as const;
+  const collectConnections = createConnectionsGauge(registry);
+  return {
+    httpRequests: make.counter('http_requests_total', 'HTTP requests answered.', [
+      ...httpLabels,
+      'problem',
+    ]),
+    httpRequestDurationSeconds: make.histogram(
+      'http_request_duration_seconds',
+      'From the first byte of a request to the last of its answer.',
+      httpLabels,
+      durationBucketsSeconds,
+    ),
+    httpRequestSizeBytes: make.histogram(
+      'http_request_size_bytes',
+      'Size of request bodies.',
+      httpLabels,
+      sizeBucketsBytes,
+    ),
+    httpResponseSizeBytes: make.histogram(
+      'http_response_size_bytes',
+      'Size of answer bodies.',
+      httpLabels,
+      sizeBucketsBytes,
+    ),
+    tokenReads: make.counter('token_reads_total', 'Tokens handed out, by where they came from.', [
+      'source',
+    ]),
+    refreshes: make.counter('refreshes_total', 'Refreshes that ended, by outcome.', [
+      'provider',
+      'outcome',
+      'trigger',
+    ]),
+    refreshDurationSeconds: make.histogram(
+      'refresh_duration_seconds',
+      'What the parts of a refresh took.',
+      ['provider', 'phase'],
+      durationBucketsSeconds,
+    ),
+    refreshJoined: make.counter(
+      'refresh_joined_total',
+      'Callers that joined a refresh already running in this process.',
+    ),
+    providerRequests: make.counter(
+      'provider_requests_total',
+      'Requests to token endpoints, by class of the answer.',
+      ['provider', 'class'],
+    ),
+    dataKeyOperations: make.counter(
+      'data_key_operations_total',
+      'Wrapping and unwrapping of data keys by the key provider.',
+      ['provider', 'op', 'outcome'],
+    ),
+    refreshedButNotStored: make.gauge(
+      'refreshed_but_not_stored',
+      'Tokens issued by a provider that PostgreSQL does not hold yet. Must be 0.',
+    ),
+    unsealFailures: make.counter(
+      'unseal_failures_total',
+      'Sealed values that did not open for their owner. Must be 0.',
+    ),
+    collectConnections,
+    page: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+  };
+}
+
+/** Instruments of this registry; one without labels is exposed as 0 from the start. */
+function createInstruments(registry: Registry) {
+  const registers = [registry];
+  return {
+    counter: <Name extends string = never>(
+      name: string,
+      help: string,
+      labelNames: readonly Name[] = [],
+    ) => new Counter<Name>({ name: prefix + name, help, labelNames, registers }),
+    gauge: (name: string, help: string) => new Gauge({ name: prefix + name, help, registers }),
+    histogram: <Name extends string>(
+      name: string,
+      help: string,
+      labelNames: readonly Name[],
+      buckets: number[],
+    ) => new Histogram<Name>({ name: prefix + name, help, labelNames, buckets, registers }),
+  };
+}
+
+function createConnectionsGauge(registry: Registry): Metrics['collectConnections'] {
+  let count: (() => Promise<ConnectionCounts>) | undefined;
+  const gauge = new Gauge({
+    name: `${prefix}connections`,
+    help: 'Connections by status. Absent while PostgreSQL cannot be asked.',
+    labelNames: ['status'],
+    registers: [registry],
+    async collect() {
+      const counts = await withinDeadline(count);
+      gauge.reset();
+      if (counts === undefined) return;
+      for (const status of connectionStatuses) gauge.set({ status }, counts[status] ?? 0);
+    },
+  });
+  return (newCount) => {
+    count = newCount;
+  };
+}
+
+/** The other metrics are worth most while PostgreSQL is away: a scrape never fails or hangs for it. */
+async function withinDeadline(
+  count: (() => Promise<ConnectionCounts>) | undefined,
+): Promise<ConnectionCounts | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), connectionCountDeadlineMs);
+  });
+  try {
+    return await Promise.race([count?.(), deadline]);
+  } catch {
+    return undefined;
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -1,0 +1,92 @@
+import { createHmac, randomBytes as systemRandomBytes } from 'node:crypto';
+import { TokenManagerError } from '../client/contract.ts';
+import type { SealedKind, SealedValue, Sealer, TokenVault } from '../connections/token-vault.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { DataKeyPurpose, Queryable } from './data-key-store.ts';
+import { createDataKeys, type DataKey } from './data-keys.ts';
+import type { KeyProvider } from './key-provider.ts';
+import { nonceBytes, open, seal, sealingKeyId } from './sealed-value.ts';
+
+const purposes = {
+  'access-token': 'access',
+  'refresh-token': 'refresh',
+  'client-secrets': 'app',
+  'sealed-result': 'sealed-result',
+} as const satisfies Record<SealedKind, DataKeyPurpose>;
+
+export interface VaultOptions {
+  /** A pg Pool over a migrated database. */
+  pool: Queryable;
+  keyProvider: KeyProvider;
+  clock: Clock;
+  metrics: Pick<Metrics, 'dataKeyOperations' | 'unsealFailures'>;
+  /** Keys, ids and nonces; the system's unless a test needs it otherwise. */
+  randomBytes?: (size: number) => Buffer;
+}
+
+/**
+ * The vault over data keys that many values share: the key provider is asked once per data key and
+ * process, and PostgreSQL no more often.
+ */
+export function createVault(options: VaultOptions): TokenVault {
+  const { metrics, randomBytes = systemRandomBytes } = options;
+  const dataKeys = createDataKeys(options);
+
+  return {
+    async sealer() {
+      const [access, refresh, app, sealedResult, fingerprint] = await Promise.all([
+        dataKeys.current('access'),
+        dataKeys.current('refresh'),
+        dataKeys.current('app'),
+        dataKeys.current('sealed-result'),
+        dataKeys.current('fingerprint'),
+      ]);
+      const keys = {
+        'access-token': access,
+        'refresh-token': refresh,
+        'client-secrets': app,
+        'sealed-result': sealedResult,
+      };
+      return createSealer(keys, fingerprint, randomBytes);
+    },
+
+    async open(kind, owner, bytes) {
+      const purpose = purposes[kind];
+      try {
+        const keyIdHex = sealingKeyId(bytes);
+        // Every read of a token comes by here: with the key in memory nothing is awaited.
+        const dataKey =
+          dataKeys.inMemory(keyIdHex, purpose) ?? (await dataKeys.load(keyIdHex, purpose));
+        return open(dataKey, kind, owner, bytes);
+      } catch (error) {
+        if (isInternal(error)) metrics.unsealFailures.inc();
+        throw error;
+      }
+    },
+  };
+}
+
+function createSealer(
+  keys: Record<SealedKind, DataKey>,
+  fingerprintKey: DataKey,
+  randomBytes: (size: number) => Buffer,
+): Sealer {
+  return {
+    seal(kind, owner, plaintext): SealedValue {
+      const dataKey = keys[kind];
+      // Random 96-bit nonces stay safe for 2^32 values a key (NIST SP 800-38D section 8.3).
+      const bytes = seal(dataKey, randomBytes(nonceBytes), kind, owner, plaintext);
+      return { bytes, dataKeyId: dataKey.id };
+    },
+    fingerprint(refreshToken) {
+      return createHmac('sha256', fingerprintKey.key)
+        .update(refreshToken.reveal(), 'utf8')
+        .digest();
+    },
+  };
+}
+
+function isInternal(error: unknown): boolean {
+  return error instanceof TokenManagerError && error.code === 'internal';
+}
