@@ -1,0 +1,141 @@
+import { z } from 'zod';
+import { searchAttributeNames } from '../client/contract.ts';
+
+/*
+ * temporal.config.json: what is not secret of the Temporal side. Every member may be absent; the
+ * defaults are those of docs/architecture.md. Its JSON Schema, temporal.config.schema.json, is made
+ * from this one (a test keeps them equal).
+ */
+
+const port = z.int().min(1).max(65_535);
+const name = z.string().min(1).max(255);
+const seconds = (maxSeconds: number) => z.number().positive().max(maxSeconds);
+/** What reading and committing take beside the exchange, within an Activity. */
+const commitAllowanceSeconds = 10;
+
+const taskQueues = z.strictObject({
+  refresh: name.default('token-manager').describe('Refreshes of connections.'),
+  wait: name.default('token-manager-wait').describe('Waiting on behalf of other Workflows.'),
+  sweep: name.default('token-manager-sweep').describe('Proactive refreshes.'),
+});
+
+const worker = z.strictObject({
+  slots: z
+    .strictObject({
+      activities: z.int().min(1).max(10_000).default(500),
+      workflowTasks: z.int().min(2).max(10_000).default(200),
+      waitActivities: z.int().min(1).max(100_000).default(1_000),
+    })
+    .prefault({})
+    .describe('How much one worker does at once.'),
+  pollers: z
+    .strictObject({
+      initial: z.int().min(1).max(1_000).default(5),
+      minimum: z.int().min(1).max(1_000).default(1),
+      maximum: z.int().min(1).max(1_000).default(100),
+    })
+    .refine((pollers) => pollers.minimum <= pollers.initial && pollers.initial <= pollers.maximum, {
+      error: 'must satisfy minimum <= initial <= maximum',
+    })
+    .prefault({})
+    .describe('Bounds of poller autoscaling, for Workflow and Activity tasks each.'),
+  shutdownGraceSeconds: seconds(3_600)
+    .default(65)
+    .describe('How long a stopping worker lets running exchanges end; above every deadline.'),
+});
+
+const refresh = z
+  .strictObject({
+    connectSeconds: seconds(60).default(5).describe('Connecting to a provider.'),
+    deadlineSeconds: z
+      .strictObject({
+        S: seconds(300).default(15),
+        L: seconds(300).default(15),
+        T: seconds(300).default(10),
+        C: seconds(300).default(15),
+        X: seconds(300).default(60),
+        F: seconds(300).default(60),
+      })
+      .prefault({})
+      .describe(
+        'The whole exchange by rotation class, from the claim on. T(n) takes n/4 where that is less.',
+      ),
+    settlingSeconds: seconds(60)
+      .default(5)
+      .describe('Between an ambiguous end and a replay. T(n) takes n/10 where that is less.'),
+    startToCloseSeconds: seconds(600).default(75).describe('The Activity that exchanges.'),
+    heartbeatSeconds: seconds(60).default(5).describe('How soon a dead worker is noticed.'),
+    workflowExecutionHours: z
+      .number()
+      .positive()
+      .max(168)
+      .default(6)
+      .describe('Frees a Workflow ID that is stuck.'),
+  })
+  .refine(
+    (deadlines) =>
+      deadlines.startToCloseSeconds >=
+      Math.max(...Object.values(deadlines.deadlineSeconds)) + commitAllowanceSeconds,
+    {
+      path: ['startToCloseSeconds'],
+      error: `must be at least ${commitAllowanceSeconds} above every one of deadlineSeconds`,
+    },
+  );
+
+const dev = z.strictObject({
+  ports: z
+    .strictObject({
+      gateway: port.default(8082),
+      temporal: port.default(7233),
+      temporalUi: port.default(8233),
+      provider: port.default(8084),
+      postgres: port.default(15_432),
+    })
+    .prefault({})
+    .describe('Where npm start listens, on loopback.'),
+  dbFilename: name
+    .default('.token-manager/temporal.db')
+    .describe('Database file of the Temporal development server.'),
+  dynamicConfig: z
+    .record(z.string().min(1), z.union([z.string(), z.number(), z.boolean()]))
+    // Its default poll rate paces every step of a Workflow at 50 ms; fairness is off by default.
+    .default({
+      'history.transferProcessorMaxPollRPS': 2_000,
+      'matching.enableFairness': true,
+    })
+    .describe('Dynamic configuration of the Temporal development server.'),
+});
+
+const attributeType = z.enum([
+  'Keyword',
+  'Text',
+  'Int',
+  'Double',
+  'Bool',
+  'Datetime',
+  'KeywordList',
+]);
+const requiredAttributes = Object.fromEntries(
+  searchAttributeNames.map((attribute) => [attribute, 'Keyword' as const]),
+);
+
+export const configFileSchema = z.strictObject({
+  $schema: z.string().optional(),
+  namespace: name.default('default').describe('TEMPORAL_NAMESPACE and temporal.toml win over it.'),
+  taskQueues: taskQueues.prefault({}),
+  retention: z
+    .string()
+    .regex(/^[1-9]\d{0,3}[hd]$/, 'must be hours or days such as 72h or 7d')
+    .default('7d')
+    .describe('How long the namespace keeps closed Workflows: 72h, 7d.'),
+  searchAttributes: z
+    .record(z.string().min(1), attributeType)
+    .refine((attributes) => searchAttributeNames.every((each) => attributes[each] === 'Keyword'), {
+      error: `must name ${searchAttributeNames.join(', ')}, each Keyword`,
+    })
+    .default(requiredAttributes)
+    .describe('What npm start registers; elsewhere an administrator does.'),
+  worker: worker.prefault({}),
+  refresh: refresh.prefault({}),
+  dev: dev.prefault({}),
+});

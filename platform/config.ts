@@ -1,0 +1,137 @@
+import { readFileSync } from 'node:fs';
+import { readConfigFile, throwFaults, type ConfigFile } from './config-file.ts';
+import { readDatabase, type DatabaseConfig } from './database-settings.ts';
+import { readEgressAllow } from './egress-settings.ts';
+import { readListen, type ListenConfig } from './listen-settings.ts';
+import { logLevels, type LogLevel } from './log.ts';
+import { createSettings, quoted, type Environment, type Settings } from './settings.ts';
+import { readTemporal, type TemporalConnectionConfig } from './temporal-settings.ts';
+
+const tlsModes = ['disabled', 'enabled', 'mtls'] as const;
+/** Settings of api parts that come later and that it is safe to run without. */
+const withoutEffect = [
+  'DATABASE_LISTEN_URL',
+  'DEBUG_REQUESTS_ALLOWED',
+  'DEBUG_REQUESTS_REQUIRED',
+  'KMS_API_ENDPOINT',
+  'TOKEN_CACHE_SECONDS',
+  'WEBHOOKS_FILE',
+];
+
+/** Everything a process is told at its start. Prints without secrets. */
+export interface Config extends ListenConfig {
+  /** Service name in logs, metrics and /build. */
+  subsystemName: string;
+  log: { level: LogLevel; httpRequests: boolean };
+  database: DatabaseConfig;
+  /** 32 bytes in base64: the key provider without a cloud. */
+  localKeyFile: string;
+  /** See readEgressAllow. */
+  egressAllow: string[];
+  /** More provider definitions, JSON; absent: only the catalogue. */
+  providersFile: string | undefined;
+  temporal: TemporalConnectionConfig &
+    Pick<ConfigFile, 'taskQueues' | 'searchAttributes' | 'worker' | 'refresh'>;
+  /** What was set and has no effect; to be logged once there is a log. */
+  warnings: string[];
+}
+
+export interface ConfigSources {
+  /** Defaults to the environment of this process. */
+  env?: Environment;
+  /** What npm start sets for itself, where the environment says nothing. */
+  defaults?: Environment;
+  /** Path of temporal.config.json; the one beside package.json by default, and it may be missing. */
+  configFile?: string;
+  readFile?: (path: string) => string;
+}
+
+/**
+ * The environment over temporal.config.json over defaults. Throws one `input_validation` that lists
+ * every fault: what is wrong and what to set.
+ */
+export function loadConfig(sources: ConfigSources = {}): Config {
+  const { env = process.env, defaults = {}, readFile = readUtf8 } = sources;
+  const merged = mergeEnvironments(env, defaults);
+  const settings = createSettings(merged, readFile);
+  const { file, faults } = readConfigFile({ path: sources.configFile, readFile: sources.readFile });
+  const config: Config = {
+    ...readListen(settings),
+    subsystemName: readSubsystemName(settings),
+    log: {
+      level: settings.oneOf('LOG_LEVEL', logLevels, 'info'),
+      httpRequests: settings.boolean('LOG_HTTP_REQUESTS', true),
+    },
+    database: readDatabase(settings),
+    localKeyFile: readLocalKeyFile(settings),
+    egressAllow: readEgressAllow(settings),
+    providersFile: settings.readablePath('PROVIDERS_FILE'),
+    temporal: {
+      ...readTemporal(settings, merged, file.namespace),
+      taskQueues: file.taskQueues,
+      searchAttributes: file.searchAttributes,
+      worker: file.worker,
+      refresh: file.refresh,
+    },
+    warnings: readWarnings(settings),
+  };
+  refuseUnbuilt(settings);
+  throwFaults([...settings.faults, ...faults]);
+  return config;
+}
+
+function readSubsystemName(settings: Settings): string {
+  const name = settings.text('SUBSYSTEM_NAME') ?? 'token-manager';
+  if (!/^[A-Za-z0-9._-]{1,64}$/.test(name)) {
+    settings.fault('SUBSYSTEM_NAME', `is ${quoted(name)}; set 1 to 64 of A-Z a-z 0-9 . _ -`);
+  }
+  return name;
+}
+
+function readLocalKeyFile(settings: Settings): string {
+  const path = settings.readablePath('LOCAL_KEY_FILE');
+  const allowed = settings.boolean('ALLOW_LOCAL_KEYS', false);
+  if (path === undefined) {
+    settings.fault('LOCAL_KEY_FILE', 'is not set; name a file of 32 random bytes in base64');
+    return '';
+  }
+  if (settings.text('NODE_ENV') === 'production' && !allowed) {
+    settings.fault(
+      'LOCAL_KEY_FILE',
+      'keeps the key beside the service, and NODE_ENV is production; ' +
+        'set ALLOW_LOCAL_KEYS=true if that is meant',
+    );
+  }
+  return path;
+}
+
+/** Settings of parts that are not built yet, which would leave the service open if they were ignored. */
+function refuseUnbuilt(settings: Settings): void {
+  if (settings.oneOf('TLS_MODE', tlsModes, 'disabled') !== 'disabled') {
+    settings.fault('TLS_MODE', 'can only be disabled: TLS is not built yet');
+  }
+  for (const name of ['CALLERS_FILE', 'KMS_KEY_NAME']) {
+    if (settings.text(name) !== undefined) {
+      settings.fault(name, 'is set, but what it configures is not built yet; unset it');
+    }
+  }
+}
+
+function readWarnings(settings: Settings): string[] {
+  const warnings = withoutEffect
+    .filter((name) => settings.text(name) !== undefined)
+    .map((name) => `${name} is set, but what it configures is not built yet: it has no effect`);
+  if (!settings.boolean('FIBER_IMMUTABLE', true)) {
+    warnings.push('FIBER_IMMUTABLE=false has no effect: request values are immutable always');
+  }
+  return warnings;
+}
+
+function mergeEnvironments(env: Environment, defaults: Environment): Environment {
+  const set = Object.entries(env).filter(([, value]) => value !== undefined && value !== '');
+  return { ...defaults, ...Object.fromEntries(set) };
+}
+
+function readUtf8(path: string): string {
+  return readFileSync(path, 'utf8');
+}
