@@ -1,0 +1,199 @@
+import type { Socket } from 'node:net';
+import { promisify } from 'node:util';
+import { brotliDecompress, gunzip, inflate, inflateRaw } from 'node:zlib';
+import { Client, type Dispatcher } from 'undici';
+import { Secret } from '../platform/secret.ts';
+import type { TokenAnswer } from './token-endpoint.ts';
+import type { HttpRequest } from './token-request.ts';
+
+const headerSizeMaxBytes = 32 * 1_024;
+/** Before and after decompression. */
+const bodySizeMaxBytes = 1_024 * 1_024;
+/** What judging an answer needs, and nothing that could carry a secret. */
+const keptHeaders = ['content-type', 'date', 'retry-after'] as const;
+const errorCodePattern = /^[A-Za-z0-9_.-]{1,64}$/;
+const zlibHeaderNibble = 0x08;
+
+/** The end of an exchange as this side decided it. */
+class ExchangeEnd extends Error {
+  readonly answer: TokenAnswer;
+
+  constructor(answer: TokenAnswer) {
+    super('the exchange ended');
+    this.answer = answer;
+  }
+}
+
+interface HttpExchange {
+  /** Connected, and used for nothing before. */
+  socket: Socket;
+  origin: string;
+  http: HttpRequest;
+  mayStillSend(): boolean;
+  deadlineMs: number;
+}
+
+/**
+ * One HTTP/1.1 request over a socket that is already open, and its answer; the socket is closed
+ * afterwards. Follows no redirect and repeats nothing. Whatever goes wrong after the first byte is
+ * `no_answer`.
+ */
+export async function exchangeHttp(exchange: HttpExchange): Promise<TokenAnswer> {
+  const { socket, origin, http, deadlineMs } = exchange;
+  const client = new Client(origin, {
+    // In a turn of its own: undici overlooks a connection that is there before it has asked.
+    connect: (_options, done) => {
+      queueMicrotask(() => {
+        done(null, socket);
+      });
+    },
+    pipelining: 1,
+    maxHeaderSize: headerSizeMaxBytes,
+    // The total deadline below is the only one.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  });
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await new Promise<TokenAnswer>((resolve) => {
+      timer = setTimeout(() => {
+        resolve({ kind: 'no_answer', code: 'answer_timeout' });
+      }, deadlineMs);
+      client.dispatch(
+        {
+          method: http.method,
+          path: http.path,
+          headers: http.headers,
+          body: http.body === null ? null : Buffer.from(http.body, 'utf8'),
+          idempotent: false,
+          reset: true,
+        },
+        createAnswerReader(exchange, resolve),
+      );
+    });
+  } finally {
+    clearTimeout(timer);
+    socket.destroy();
+    void client.destroy();
+  }
+}
+
+/** Turns what undici reports into one answer. */
+function createAnswerReader(
+  exchange: HttpExchange,
+  resolve: (answer: TokenAnswer | Promise<TokenAnswer>) => void,
+): Dispatcher.DispatchHandler {
+  const chunks: Buffer[] = [];
+  let sizeBytes = 0;
+  let hasStarted = false;
+  let response: { status: number; headers: Record<string, string>; encoding: string } | null = null;
+
+  return {
+    // undici calls this in the turn in which it writes, and writes nothing if it aborts.
+    onRequestStart(controller) {
+      const code = refusalToSend(exchange);
+      if (code === null) hasStarted = true;
+      else controller.abort(new ExchangeEnd({ kind: 'not_sent', class: 'transient', code }));
+    },
+    onResponseStart(_controller, status, headers) {
+      response = {
+        status,
+        headers: keepHeaders(headers),
+        encoding: headerText(headers['content-encoding']).trim().toLowerCase(),
+      };
+    },
+    onResponseData(controller, chunk) {
+      sizeBytes += chunk.byteLength;
+      if (sizeBytes <= bodySizeMaxBytes) chunks.push(chunk);
+      else controller.abort(new ExchangeEnd({ kind: 'no_answer', code: 'answer_too_large' }));
+    },
+    onResponseEnd() {
+      if (response === null) return;
+      resolve(readAnswer(response, Buffer.concat(chunks)));
+    },
+    onResponseError(_controller, error) {
+      if (error instanceof ExchangeEnd) resolve(error.answer);
+      else if (!hasStarted)
+        resolve({ kind: 'not_sent', class: 'transient', code: 'connection_closed' });
+      else
+        resolve({
+          kind: 'no_answer',
+          code: response === null ? lossCode(error) : 'answer_truncated',
+        });
+    },
+  };
+}
+
+/** Asked last, so that nothing is sent over a dead connection or after the limit. */
+function refusalToSend(exchange: HttpExchange): string | null {
+  const { socket } = exchange;
+  // Bytes that came before the request cannot be its answer.
+  const isOpen = socket.writable && socket.readable && socket.readableLength === 0;
+  if (!isOpen) return 'connection_closed';
+  return exchange.mayStillSend() ? null : 'send_limit';
+}
+
+async function readAnswer(
+  response: { status: number; headers: Record<string, string>; encoding: string },
+  compressed: Buffer,
+): Promise<TokenAnswer> {
+  const body = await decompress(compressed, response.encoding);
+  if (typeof body === 'string') return { kind: 'no_answer', code: body };
+  const text = new TextDecoder().decode(body);
+  const { status, headers } = response;
+  return { kind: 'answer', status, headers, body: new Secret(text) };
+}
+
+/** The body, or the code of why it cannot be had. */
+async function decompress(body: Buffer, encoding: string): Promise<Buffer | string> {
+  const limit = { maxOutputLength: bodySizeMaxBytes };
+  if (body.length === 0) return body;
+  try {
+    switch (encoding) {
+      case '':
+      case 'identity':
+        return body;
+      case 'gzip':
+      case 'x-gzip':
+        return await promisify(gunzip)(body, limit);
+      case 'deflate': {
+        // RFC 9110 §8.4.1.2 means zlib; some servers leave its two-byte header out.
+        const isZlib = ((body[0] ?? 0) & 0x0f) === zlibHeaderNibble;
+        const options = limit as Parameters<typeof inflate>[1];
+        return await promisify<Buffer, typeof options, Buffer>(isZlib ? inflate : inflateRaw)(
+          body,
+          options,
+        );
+      }
+      case 'br':
+        return await promisify(brotliDecompress)(body, limit);
+      default:
+        return 'answer_encoding_unknown';
+    }
+  } catch (error) {
+    const isTooLarge = error instanceof Error && 'code' in error;
+    return isTooLarge && error.code === 'ERR_BUFFER_TOO_LARGE'
+      ? 'answer_too_large'
+      : 'answer_undecodable';
+  }
+}
+
+function keepHeaders(
+  headers: Record<string, string | string[] | undefined>,
+): Record<string, string> {
+  return Object.fromEntries(
+    keptHeaders.flatMap((name) =>
+      headers[name] === undefined ? [] : [[name, headerText(headers[name])]],
+    ),
+  );
+}
+
+function headerText(value: string | string[] | undefined): string {
+  return Array.isArray(value) ? value.join(', ') : (value ?? '');
+}
+
+/** A code of the network or of undici, never its message. */
+function lossCode(error: Error): string {
+  const code = 'code' in error ? String(error.code) : '';
+  return errorCodePattern.test(code) ? code : 'connection_lost';
+}

@@ -1,0 +1,102 @@
+import type { RotationClass } from '../connections/connection.ts';
+
+// Pure: Workflow code imports this file.
+
+/** How a provider treats the refresh token that was just used. */
+export interface Rotation {
+  class: RotationClass;
+  /** How long after its first use an old refresh token still works; class T only. */
+  graceSeconds: number | null;
+  /** The old access token stops working with the refresh. */
+  oldAccessTokenDies: boolean;
+}
+
+const keptTokenDeadlineMs = 15_000;
+const graceDeadlineMaxMs = 10_000;
+const graceDeadlineShare = 0.25;
+/** Giving up early on a single-use token is itself the loss. */
+const singleUseDeadlineMs = 60_000;
+
+const settlingMaxMs = 5_000;
+const graceSettlingShare = 0.1;
+
+/** Between the claim of an attempt and the sending of its request. */
+export const sendLimitMs = 2_000;
+/** Between the provider deadline and the moment from which another attempt may take the claim over. */
+const answerSlackMs = 3_000;
+
+/** The total deadline of a token request, counted from its claim. */
+export function providerDeadlineMs(rotation: Rotation): number {
+  switch (rotation.class) {
+    case 'S':
+    case 'L':
+    case 'C':
+      return keptTokenDeadlineMs;
+    case 'T':
+      return Math.min(graceDeadlineMaxMs, graceMs(rotation) * graceDeadlineShare);
+    case 'X':
+    case 'F':
+      return singleUseDeadlineMs;
+  }
+}
+
+/** From the claim until no answer of it can come any more. */
+export function answerWithinMs(rotation: Rotation): number {
+  return providerDeadlineMs(rotation) + answerSlackMs;
+}
+
+/** How long to wait between learning that an attempt is ambiguous and replaying it. */
+export function settlingMs(rotation: Rotation): number {
+  if (rotation.class !== 'T') return settlingMaxMs;
+  return Math.min(settlingMaxMs, graceMs(rotation) * graceSettlingShare);
+}
+
+/**
+ * Class T: how long after the first send a replay may still begin, so that its answer comes within the
+ * grace: grace - deadline - send limit. Zero or less: never.
+ */
+export function replayBudgetMs(rotation: Rotation): number {
+  return graceMs(rotation) - providerDeadlineMs(rotation) - sendLimitMs;
+}
+
+/**
+ * Does class T's grace outlast a process that died after sending? The claim it left can be taken over
+ * only after the deadline and its slack; where that is later than the budget, T counts as F.
+ */
+export function isCrashInsideGrace(rotation: Rotation): boolean {
+  const replayAtMs = answerWithinMs(rotation) + settlingMs(rotation);
+  return replayAtMs < replayBudgetMs(rotation);
+}
+
+/** What is known of an ambiguous attempt when its replay is decided. */
+export interface ReplayFacts {
+  /** How often the token was sent again after its first send. */
+  replays: number;
+  /** Since the first send. */
+  elapsedMs: number;
+}
+
+export type ReplayDecision = 'replay' | 'uncertain';
+
+/**
+ * After "sent, no usable answer": send the same refresh token again, or stop. Only where the old token
+ * keeps working until the new one is used (C), or for good (S, L), is a replay harmless.
+ */
+export const replayAllowed: (rotation: Rotation, facts: ReplayFacts) => ReplayDecision = (
+  rotation,
+) => {
+  switch (rotation.class) {
+    case 'S':
+    case 'L':
+    case 'C':
+      return 'replay';
+    case 'T':
+    case 'X':
+    case 'F':
+      return 'uncertain';
+  }
+};
+
+function graceMs(rotation: Rotation): number {
+  return 1_000 * (rotation.graceSeconds ?? 0);
+}
