@@ -1,10 +1,9 @@
+import { logAttempt } from './attempts-log.ts';
 import type { AttemptRecord, CommitOutcome, Fence, SealedTokens } from './exchange.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 import type { SealedValue } from './token-vault.ts';
 
 const roundsMax = 8;
-/** Attempts of a connection that the log keeps. */
-export const attemptsKept = 50;
 
 /**
  * Stores the tokens of one attempt. They lose only to a newer generation or to tokens of a later
@@ -69,14 +68,16 @@ export async function commitAt(
         insert into refresh_token_fingerprints (connection_id, fingerprint)
         select id, $9 from stored where $9::bytea is not null
         on conflict (connection_id, fingerprint) do update set held_at = now()
-      ), logged as (
-        insert into refresh_log (connection_id, attempt, outcome, class, code, duration_ms, trigger, run_id)
-        select id, $25::bigint, case when $18::text is null then 'refreshed' else 'waiting' end, $18, $19, $21, $22, $23
-        from stored where $22::text is not null
-        on conflict (connection_id, attempt) do nothing
-      ), trimmed as (
-        delete from refresh_log l using stored where l.connection_id = stored.id and l.attempt <= $3 - $24
-      ), announced as (
+      ), ${logAttempt({
+        source: 'stored',
+        condition: '$22::text is not null',
+        outcome: `case when $18::text is null then 'refreshed' else 'waiting' end`,
+        class: '$18::text',
+        code: '$19::text',
+        durationMs: '$21::integer',
+        trigger: '$22',
+        runId: '$23',
+      })}, announced as (
         insert into events (type, tenant_id, app_id, connection_id, data)
         select 'connection.recovered', t.tenant_id, t.app_id, t.id, jsonb_build_object('after', t.verdict)
         from target t join stored on stored.id = t.id where t.verdict is not null
@@ -106,8 +107,6 @@ export async function commitAt(
       record?.durationMs ?? null,
       record?.trigger ?? null,
       record?.runId ?? null,
-      attemptsKept,
-      fence.attempt,
     ],
   });
   return rows.length === 1;

@@ -8,12 +8,13 @@ import type {
   CommitOutcome,
   ExchangeSubject,
   Fence,
+  Postponement,
   RefreshIntent,
   SealedTokens,
   Settlement,
   Verdict,
 } from './exchange.ts';
-import { settleFailure, settleVerdict } from './settle-attempt.ts';
+import { postpone, settleFailure, settleVerdict } from './settle-attempt.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 import type { SealedValue } from './token-vault.ts';
 
@@ -31,10 +32,13 @@ export interface ExchangeStore {
   ): Promise<CommitOutcome>;
   /** Stores the tokens that lie in the intent of `fence.attempt`; false if they no longer do. */
   commitLate(fence: Fence, tokens: SealedTokens): Promise<boolean>;
-  /** False: a later attempt or generation has gone past, or tokens lie in the intent. */
-  settleFailure(settlement: Settlement): Promise<boolean>;
-  /** False as for `settleFailure`; a verdict is never written while tokens of its generation exist. */
-  settleVerdict(verdict: Verdict): Promise<boolean>;
+  /**
+   * False: a later attempt or generation has gone past, or tokens lie in the intent. A verdict is
+   * never written while tokens of its generation exist. Idempotent.
+   */
+  settle(settlement: Settlement | Verdict): Promise<boolean>;
+  /** Nothing was claimed; says why, and until when to wait. */
+  postpone(postponement: Postponement): Promise<void>;
   /** An intent past its answer_by that nobody settled: the connection is uncertain from now on. */
   markUncertain(fence: Fence): Promise<void>;
 }
@@ -46,8 +50,11 @@ export function createExchangeStore(store: Queryable): ExchangeStore {
     commit: (fence, tokens, record, sealedResult) =>
       commitTokens(store, fence, tokens, record, sealedResult),
     commitLate: (fence, tokens) => commitAt(store, fence, fence.attempt, tokens, null),
-    settleFailure: (settlement) => settleFailure(store, settlement),
-    settleVerdict: (verdict) => settleVerdict(store, verdict),
+    settle: (settlement) =>
+      settlement.class === 'permanent'
+        ? settleVerdict(store, settlement)
+        : settleFailure(store, settlement),
+    postpone: (postponement) => postpone(store, postponement),
     markUncertain: (fence) => markUncertain(store, fence),
   };
 }
@@ -136,9 +143,9 @@ async function claimRefresh(store: Queryable, request: ClaimRequest): Promise<Cl
   const [row] = await queryStore<{ attempt: string; sent_at: Date; replays: number }>(store, {
     name: 'claim-refresh',
     text: `with taken as (
-        insert into refresh_intents as i (connection_id, generation, attempt, replays, fingerprint,
+        insert into refresh_intents as i (connection_id, generation, attempt, replays, claim_id, fingerprint,
           workflow_run_id, first_sent_at, sent_at, answer_by)
-        select c.id, c.generation, c.attempt + 1, 0, $4::bytea, $5, clock_timestamp(), clock_timestamp(),
+        select c.id, c.generation, c.attempt + 1, 0, $8::uuid, $4::bytea, $5, clock_timestamp(), clock_timestamp(),
           clock_timestamp() + make_interval(secs => $6::double precision / 1000)
         from connections c
         where c.id = $1 and c.generation = $2
@@ -149,6 +156,7 @@ async function claimRefresh(store: Queryable, request: ClaimRequest): Promise<Cl
           generation = excluded.generation,
           attempt = excluded.attempt,
           replays = case when i.generation = excluded.generation then i.replays + 1 else 0 end,
+          claim_id = excluded.claim_id,
           fingerprint = excluded.fingerprint,
           workflow_run_id = excluded.workflow_run_id,
           first_sent_at = case when i.generation = excluded.generation
@@ -174,6 +182,7 @@ async function claimRefresh(store: Queryable, request: ClaimRequest): Promise<Cl
       request.workflowRunId,
       request.answerWithinMs,
       request.rotationClass,
+      request.claimId,
     ],
   });
   if (row === undefined) return undefined;

@@ -45,6 +45,8 @@ export interface Fence {
 }
 
 export interface ClaimRequest {
+  /** A UUID of the caller's making, so that it can settle a claim whose answer it never saw. */
+  claimId: string;
   connectionId: string;
   generation: number;
   /** The attempt whose open intent this claim takes over; null for a first send. */
@@ -69,23 +71,33 @@ export interface AttemptRecord {
   durationMs: number;
 }
 
+interface RecordedAttempt {
+  connectionId: string;
+  generation: number;
+  record: AttemptRecord;
+}
+
 /** How an attempt without tokens ended; carries no secret, so a Workflow may hold it. */
-export interface Settlement extends Fence {
-  class: FailureClass;
+export interface Settlement extends RecordedAttempt {
+  claimId: string;
+  class: Exclude<FailureClass, 'permanent'>;
   code: string;
   /** Nothing left the process: the refresh token is unspent. */
   notSent: boolean;
   /** Until the next attempt, in milliseconds. */
   retryAfterMs: number;
-  record: AttemptRecord;
 }
 
 /** The provider's verdict on the credentials. */
-export interface Verdict extends Fence {
-  reason: ReauthorizationReason;
+export interface Verdict extends RecordedAttempt {
+  claimId: string;
+  class: 'permanent';
   code: string;
-  record: AttemptRecord;
+  reason: ReauthorizationReason;
 }
+
+/** Why no attempt was made. */
+export type Postponement = Omit<Settlement, 'claimId' | 'notSent'>;
 
 /** New credentials, sealed for `fence.generation + 1`, with the facts that go beside them. */
 export interface SealedTokens {

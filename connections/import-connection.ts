@@ -1,5 +1,5 @@
 import { TokenManagerError } from '../client/contract.ts';
-import { Secret } from '../platform/secret.ts';
+import type { Secret } from '../platform/secret.ts';
 import type { ProviderFacts } from './app.ts';
 import { connectionColumns, connectionFromRow, type ConnectionRow } from './connection-row.ts';
 import type { ConnectionRegistryDependencies } from './connection-registry.ts';

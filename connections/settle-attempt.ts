@@ -1,41 +1,43 @@
-import { attemptsKept } from './commit-tokens.ts';
-import type { Settlement, Verdict } from './exchange.ts';
+import { logAttempt } from './attempts-log.ts';
+import type { Postponement, Settlement, Verdict } from './exchange.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 
 /**
  * Records an attempt that brought no tokens. A first send with a known end removes its intent. An
  * ambiguous one leaves it, due now because its call is dead; so does a replay that was not sent or
- * whose answer leaves the token's fate open, for the earlier ambiguity stands.
+ * whose answer leaves the token's fate open, for the earlier ambiguity stands. Found by its claim, so
+ * that it is idempotent and cannot settle anybody else's attempt.
  */
 export async function settleFailure(store: Queryable, settlement: Settlement): Promise<boolean> {
   const rows = await queryStore(store, {
     name: 'settle-failure',
     text: `with target as (
-        select c.id from connections c
-        where c.id = $1 and c.generation = $2 and c.attempt = $3
-          and not exists (select from refresh_intents i
-            where i.connection_id = c.id and i.late_sealed is not null)
-        for update
+        select c.id, i.attempt from connections c
+        join refresh_intents i on i.connection_id = c.id
+          and i.generation = c.generation and i.attempt = c.attempt
+        where c.id = $1 and c.generation = $2 and i.claim_id = $3 and i.late_sealed is null
+        for update of c
       ), removed as (
         delete from refresh_intents i using target
-        where i.connection_id = target.id and i.attempt = $3 and i.replays = 0 and $4 <> 'ambiguous'
+        where i.connection_id = target.id and i.claim_id = $3 and i.replays = 0 and $4 <> 'ambiguous'
           and i.late_sealed is null
       ), reopened as (
         update refresh_intents i
         set answer_by = least(i.answer_by, clock_timestamp()),
           replays = i.replays - case when $6 and i.replays > 0 then 1 else 0 end
         from target
-        where i.connection_id = target.id and i.attempt = $3 and (i.replays > 0 or $4 = 'ambiguous')
+        where i.connection_id = target.id and i.claim_id = $3 and (i.replays > 0 or $4 = 'ambiguous')
         returning i.connection_id
-      ), logged as (
-        insert into refresh_log (connection_id, attempt, outcome, class, code, duration_ms, trigger, run_id)
-        select id, $3, case $4 when 'ambiguous' then 'uncertain' when 'misconfigured' then 'app_misconfigured'
-          else 'waiting' end, $4, $5, $8, $9, $10
-        from target
-        on conflict (connection_id, attempt) do nothing
-      ), trimmed as (
-        delete from refresh_log l using target where l.connection_id = target.id and l.attempt <= $3 - $11
-      )
+      ), ${logAttempt({
+        source: 'target',
+        outcome: `case $4 when 'ambiguous' then 'uncertain' when 'misconfigured' then 'app_misconfigured'
+          else 'waiting' end`,
+        class: '$4',
+        code: '$5',
+        durationMs: '$8',
+        trigger: '$9',
+        runId: '$10',
+      })}
       update connections c set
         failure_class = $4, failure_code = $5, failure_at = clock_timestamp(),
         failure_count = c.failure_count + 1,
@@ -49,7 +51,7 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
     values: [
       settlement.connectionId,
       settlement.generation,
-      settlement.attempt,
+      settlement.claimId,
       settlement.class,
       settlement.code,
       settlement.notSent,
@@ -57,10 +59,44 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
       settlement.record.durationMs,
       settlement.record.trigger,
       settlement.record.runId,
-      attemptsKept,
     ],
   });
   return rows.length === 1;
+}
+
+/** Records what stood against a refresh before anything was claimed; an open intent stays as it is. */
+export async function postpone(store: Queryable, postponement: Postponement): Promise<void> {
+  await queryStore(store, {
+    name: 'postpone-refresh',
+    text: `with target as (
+        select c.id from connections c where c.id = $1 and c.generation = $2 for update
+      ), ${logAttempt({
+        source: 'target',
+        outcome: `case $3 when 'misconfigured' then 'app_misconfigured' else 'waiting' end`,
+        class: '$3',
+        code: '$4',
+        durationMs: '$6',
+        trigger: '$7',
+        runId: '$8',
+      })}
+      update connections c set
+        failure_class = $3, failure_code = $4, failure_at = clock_timestamp(),
+        failure_count = c.failure_count + 1,
+        next_attempt_at = clock_timestamp() + make_interval(secs => $5::double precision / 1000),
+        refresh_due_at = clock_timestamp() + make_interval(secs => $5::double precision / 1000),
+        updated_at = now()
+      from target where c.id = target.id`,
+    values: [
+      postponement.connectionId,
+      postponement.generation,
+      postponement.class,
+      postponement.code,
+      postponement.retryAfterMs,
+      postponement.record.durationMs,
+      postponement.record.trigger,
+      postponement.record.runId,
+    ],
+  });
 }
 
 /**
@@ -72,32 +108,39 @@ export async function settleVerdict(store: Queryable, verdict: Verdict): Promise
     name: 'settle-verdict',
     text: `with target as (
         select c.id, c.tenant_id, c.app_id from connections c
-        where c.id = $1 and c.generation = $2 and c.attempt = $3 and c.verdict is null for update
+        join refresh_intents i on i.connection_id = c.id
+          and i.generation = c.generation and i.attempt = c.attempt
+        where c.id = $1 and c.generation = $2 and i.claim_id = $3 and c.verdict is null
+        for update of c
       ), removed as (
         delete from refresh_intents i using target
-        where i.connection_id = target.id and i.attempt = $3 and i.late_sealed is null
-        returning i.connection_id
-      ), logged as (
-        insert into refresh_log (connection_id, attempt, outcome, class, code, duration_ms, trigger, run_id)
-        select connection_id, $3, 'reauthorization_required', 'permanent', $5, $6, $7, $8 from removed
-        on conflict (connection_id, attempt) do nothing
-      ), announced as (
+        where i.connection_id = target.id and i.claim_id = $3 and i.late_sealed is null
+        returning i.connection_id as id
+      ), ${logAttempt({
+        source: 'removed',
+        outcome: `'reauthorization_required'`,
+        class: `'permanent'`,
+        code: '$5',
+        durationMs: '$6',
+        trigger: '$7',
+        runId: '$8',
+      })}, announced as (
         insert into events (type, tenant_id, app_id, connection_id, data)
         select 'connection.reauthorization_required', t.tenant_id, t.app_id, t.id,
           jsonb_build_object('reason', $4::text)
-        from target t join removed r on r.connection_id = t.id
+        from target t join removed r on r.id = t.id
       )
       update connections c set
         verdict = $4, verdict_at = clock_timestamp(), uncertain_since = null,
         failure_class = 'permanent', failure_code = $5, failure_at = clock_timestamp(),
         failure_count = c.failure_count + 1, next_attempt_at = null, refresh_due_at = null,
         updated_at = now()
-      from removed where c.id = removed.connection_id
+      from removed where c.id = removed.id
       returning c.id`,
     values: [
       verdict.connectionId,
       verdict.generation,
-      verdict.attempt,
+      verdict.claimId,
       verdict.reason,
       verdict.code,
       verdict.record.durationMs,

@@ -81,6 +81,7 @@ create table refresh_intents (
   generation bigint not null,
   attempt bigint not null,
   replays integer not null,
+  claim_id uuid not null,
   fingerprint bytea,
   workflow_run_id text not null,
   first_sent_at timestamptz not null,
@@ -97,19 +98,19 @@ create table refresh_token_fingerprints (
   primary key (connection_id, fingerprint)
 );
 
--- The newest attempts of each connection; every settle statement trims the rest.
+-- The newest attempts of each connection; every statement that adds one trims the rest.
 create table refresh_log (
+  id bigint generated always as identity primary key,
   connection_id text not null references connections (id),
-  attempt bigint not null,
   at timestamptz not null default now(),
   outcome text not null,
   class text,
   code text,
   duration_ms integer not null,
   trigger text not null,
-  run_id text not null,
-  primary key (connection_id, attempt)
+  run_id text not null
 );
+create index refresh_log_connection on refresh_log (connection_id, id);
 
 -- Outbox: written in the statement that changes the state.
 create table events (

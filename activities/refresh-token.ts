@@ -1,0 +1,67 @@
+import { activityInfo, heartbeat } from '@temporalio/activity';
+import { exchangeStanding } from '../connections/exchange-standing.ts';
+import { isStoreAway } from './activity-failure.ts';
+import { Exchange } from './exchange.ts';
+import type { ExchangeDependencies } from './exchange-dependencies.ts';
+import type { RefreshStep, RefreshTokenInput } from './refresh-step.ts';
+import { goneStep, storeAwayStep } from './step-results.ts';
+import { stepWithoutSending } from './step-without-sending.ts';
+
+const heartbeatEveryMs = 1_000;
+const standingRoundsMax = 3;
+const claimRaceRetryMs = 250;
+
+/**
+ * The Activity `refreshToken`: at most one exchange. Whatever a provider, the store or the key service
+ * does comes back as a step, so an Activity that fails is a fault of ours.
+ */
+export function createRefreshToken(
+  dependencies: ExchangeDependencies,
+): (input: RefreshTokenInput) => Promise<RefreshStep> {
+  return async (input) => {
+    const beat = setInterval(() => {
+      heartbeat();
+    }, heartbeatEveryMs);
+    try {
+      return await refresh(dependencies, input, activityInfo().workflowExecution?.runId ?? '');
+    } finally {
+      clearInterval(beat);
+    }
+  };
+}
+
+async function refresh(
+  dependencies: ExchangeDependencies,
+  input: RefreshTokenInput,
+  runId: string,
+): Promise<RefreshStep> {
+  const { store } = dependencies;
+  try {
+    if (input.unsettled !== null) await store.settle(input.unsettled);
+    for (let round = 0; round < standingRoundsMax; round += 1) {
+      const subject = await store.load(input.connectionId);
+      const standing = exchangeStanding(subject, {
+        newerThan: input.newerThan,
+        replayOf: input.replayOf,
+        now: subject?.connection.readAt ?? new Date(0),
+      });
+      if (subject === undefined || standing.kind === 'gone') return goneStep(input);
+      if (standing.kind !== 'may_send') {
+        return await stepWithoutSending(dependencies, subject, standing);
+      }
+      const exchange = new Exchange(dependencies, {
+        input,
+        runId,
+        subject,
+        replay: standing.replay,
+      });
+      const step = await exchange.run();
+      if (step !== 'claim_lost') return step;
+    }
+    return storeAwayStep(input, null, claimRaceRetryMs);
+  } catch (error) {
+    // No tokens are in hand here: the exchange keeps what it learnt itself.
+    if (isStoreAway(error)) return storeAwayStep(input, input.unsettled);
+    throw error;
+  }
+}

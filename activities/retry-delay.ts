@@ -1,0 +1,26 @@
+import type { FailureClass } from '../client/contract.ts';
+import type { Rotation } from '../oauth/rotation.ts';
+
+const backOffFirstMs = 1_000;
+const backOffMaxMs = 60_000;
+const misconfiguredMs = 60_000;
+const doublingsMax = 16;
+
+/**
+ * Until the next attempt, in milliseconds: Retry-After where the provider gave one, a minute where the
+ * app needs work, nothing where a replay is free and best done at once (class C), else 1 s doubling to
+ * 60 s with full jitter. `fraction` is a random number in [0, 1).
+ */
+export function retryDelayMs(failure: {
+  class: Exclude<FailureClass, 'permanent'>;
+  rotation: Rotation | null;
+  failuresBefore: number;
+  retryAfterSeconds: number | null;
+  fraction: number;
+}): number {
+  if (failure.retryAfterSeconds !== null) return 1_000 * failure.retryAfterSeconds;
+  if (failure.class === 'misconfigured') return misconfiguredMs;
+  if (failure.class === 'ambiguous' && failure.rotation?.class === 'C') return 0;
+  const doublings = Math.min(failure.failuresBefore, doublingsMax);
+  return Math.round(failure.fraction * Math.min(backOffFirstMs * 2 ** doublings, backOffMaxMs));
+}

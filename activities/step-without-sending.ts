@@ -1,0 +1,91 @@
+import type { RefreshOutcome } from '../client/contract.ts';
+import type { ExchangeStanding } from '../connections/exchange-standing.ts';
+import type { ExchangeSubject, RefreshIntent } from '../connections/exchange.ts';
+import { settlingMs } from '../oauth/rotation.ts';
+import type { ExchangeDependencies } from './exchange-dependencies.ts';
+import { openResult, sealTokens } from './kept-tokens.ts';
+import type { RefreshStep } from './refresh-step.ts';
+import { resolveStep, resultOf, waitStep } from './step-results.ts';
+
+/** Between looks at a call that is open elsewhere: its answer may be stored any moment. */
+const openIntentPollMs = 2_000;
+
+/** What the run does when the connection, as it stands, is not to be sent for. */
+export async function stepWithoutSending(
+  dependencies: ExchangeDependencies,
+  subject: ExchangeSubject,
+  standing: Exclude<ExchangeStanding, { kind: 'may_send' | 'gone' }>,
+): Promise<RefreshStep> {
+  const end = (outcome: RefreshOutcome): RefreshStep => ({
+    next: 'end',
+    result: resultOf(subject.connection, outcome),
+  });
+  switch (standing.kind) {
+    case 'already_fresh':
+    case 'paused':
+    case 'reauthorization_required':
+      return end(standing.kind);
+    case 'app_paused':
+      return end('app_misconfigured');
+    case 'wait':
+      return waitStep(subject, standing.afterMs);
+    case 'open':
+      return waitStep(subject, Math.min(standing.afterMs + 1, openIntentPollMs));
+    case 'late_tokens':
+      return storeLateTokens(dependencies, subject, standing);
+    case 'ambiguous':
+      return resolve(dependencies, subject, standing.intent);
+  }
+}
+
+/** Tokens of an older attempt lie in the intent of a dead one: they are stored before anything else. */
+async function storeLateTokens(
+  { vault, store, log }: ExchangeDependencies,
+  subject: ExchangeSubject,
+  { intent, sealed }: { intent: RefreshIntent; sealed: Buffer },
+): Promise<RefreshStep> {
+  const { connection } = subject;
+  const owner = { tenantId: connection.tenantId, id: connection.id, generation: intent.generation };
+  const kept = await openResult(vault, owner, sealed);
+  const tokens = sealTokens(
+    await vault.sealer(),
+    { ...owner, generation: owner.generation + 1 },
+    kept,
+  );
+  const fence = {
+    connectionId: connection.id,
+    generation: intent.generation,
+    attempt: intent.attempt,
+  };
+  const isStored = await store.commitLate(fence, tokens);
+  log.info(
+    { connection_id: connection.id, attempt: intent.late?.attempt, isStored },
+    'late tokens',
+  );
+  return waitStep(subject, 0);
+}
+
+/** The connection is uncertain as a matter of fact; the Workflow decides what becomes of it. */
+async function resolve(
+  { store, providers }: ExchangeDependencies,
+  subject: ExchangeSubject,
+  intent: RefreshIntent,
+): Promise<RefreshStep> {
+  const { connection, app } = subject;
+  await store.markUncertain({
+    connectionId: connection.id,
+    generation: intent.generation,
+    attempt: intent.attempt,
+  });
+  const { rotation } = providers.resolve(app.provider, app.overrides);
+  const nowMs = connection.readAt.getTime();
+  return resolveStep(
+    subject,
+    {
+      ...intent,
+      elapsedMs: nowMs - intent.firstSentAt.getTime(),
+      settleMs: Math.max(intent.answerBy.getTime() + settlingMs(rotation) - nowMs, 0),
+    },
+    rotation,
+  );
+}

@@ -1,0 +1,30 @@
+import type { RefreshResult } from '../client/contract.ts';
+import type { ExchangeDependencies } from './exchange-dependencies.ts';
+import { openResult, sealResult, sealTokens } from './kept-tokens.ts';
+import type { SealedExchange } from './refresh-step.ts';
+import { resultOf } from './step-results.ts';
+
+/**
+ * The Activity `storeSealedTokens`: second chance to commit what the exchange could only seal. Safe to
+ * repeat: the same compare-and-swap, which yields to newer credentials. Null: the tokens lie in the
+ * intent of a later attempt, or the connection is gone. Throws `store_unavailable`,
+ * `key_service_unavailable`; `internal` if the value does not open.
+ */
+export async function storeSealedTokens(
+  { vault, store, log }: ExchangeDependencies,
+  sealed: SealedExchange,
+): Promise<RefreshResult | null> {
+  const { connectionId, tenantId, generation, attempt } = sealed;
+  const owner = { tenantId, id: connectionId, generation };
+  const bytes = Buffer.from(sealed.sealed, 'base64');
+  const kept = await openResult(vault, owner, bytes);
+  const sealer = await vault.sealer();
+  const tokens = sealTokens(sealer, { ...owner, generation: generation + 1 }, kept);
+  const outcome = await store.commit({ connectionId, generation, attempt }, tokens, null, () =>
+    sealResult(sealer, owner, kept),
+  );
+  log.info({ connection_id: connectionId, generation, outcome }, 'sealed tokens');
+  const subject = await store.load(connectionId);
+  if (subject === undefined || subject.connection.generation === generation) return null;
+  return resultOf(subject.connection, 'refreshed');
+}

@@ -1,0 +1,1 @@
+export { refreshConnection } from './refresh-connection.ts';
