@@ -27,19 +27,18 @@ function explain(
   error: NodeJS.ErrnoException,
   { host, port, setting }: { host: string; port: number; setting: string },
 ): Error {
-  const where = `port ${port} on ${host}`;
-  switch (error.code) {
-    case 'EADDRINUSE':
-      return new Error(`${where} is in use: end what uses it, or set ${setting} to a free port.`, {
-        cause: error,
-      });
-    case 'EACCES':
-      return new Error(`${where} may not be used by this user: set ${setting} above 1023.`, {
-        cause: error,
-      });
-    default:
-      return new Error(`${where} cannot be listened on (${error.code ?? error.message}).`, {
-        cause: error,
-      });
+  const where = `Port ${port} on ${host}`;
+  if (error.code === 'EADDRINUSE') {
+    return new Error(`${where} is in use: end what uses it, or set ${setting} to a free port.`, {
+      cause: error,
+    });
   }
+  if (error.code === 'EACCES') {
+    return new Error(`${where} may not be used by this user: set ${setting} above 1023.`, {
+      cause: error,
+    });
+  }
+  return new Error(`${where} cannot be listened on (${error.code ?? error.message}).`, {
+    cause: error,
+  });
 }

@@ -1,0 +1,127 @@
+import { randomUUID } from 'node:crypto';
+import { OpenAPIHono } from '@hono/zod-openapi';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import { problemKinds, TokenManagerError } from '../client/contract.ts';
+import type { AppRegistry, ConnectionRegistry } from '../connections/registry.ts';
+import type { Clock, DatabaseClock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { Readiness } from '../platform/readiness.ts';
+import type { GatewayApp, GatewayContext, GatewayEnv } from './gateway-env.ts';
+import { inputValidation } from './input-faults.ts';
+import { observeRequests } from './observe-requests.ts';
+import { asTokenManagerError, createProblem } from './problem.ts';
+import { readBody } from './read-body.ts';
+import type { RefreshEngine } from './refresh-engine.ts';
+import { createRefreshFlights } from './refresh-flights.ts';
+import { createRefreshLimit } from './refresh-limit.ts';
+import { addAppRoutes } from './routes/apps.ts';
+import { addBuildRoute, type BuildInfo } from './routes/build.ts';
+import { addConnectionRoutes } from './routes/connections.ts';
+import { addProbeRoutes } from './routes/probes.ts';
+import { addTokenRoutes } from './routes/token.ts';
+import { createTokenService } from './token-service.ts';
+
+export interface GatewayDependencies {
+  connections: ConnectionRegistry;
+  apps: AppRegistry;
+  refreshEngine: RefreshEngine;
+  clock: Clock;
+  databaseClock: DatabaseClock;
+  log: Pick<Logger, 'info' | 'warn' | 'error'>;
+  metrics: Pick<
+    Metrics,
+    | 'httpRequests'
+    | 'httpRequestDurationSeconds'
+    | 'httpRequestSizeBytes'
+    | 'httpResponseSizeBytes'
+    | 'tokenReads'
+    | 'refreshJoined'
+  >;
+  build: BuildInfo;
+  readiness: () => Readiness;
+  /** One line a request. */
+  logHttpRequests: boolean;
+  /** For requests that bring no id of their own. Default: a random UUID. */
+  newRequestId?: () => string;
+}
+
+/** The gateway's HTTP surface as a value: `app.request(…)` answers without a socket. */
+export function createGateway(dependencies: GatewayDependencies): GatewayApp {
+  const { clock, log, metrics, logHttpRequests, newRequestId = randomUUID } = dependencies;
+  const app = new OpenAPIHono<GatewayEnv>({
+    defaultHook: (result) => {
+      if (!result.success) throw inputValidation(result.target, result.error);
+    },
+  });
+  app.onError((thrown, c) => answerProblem(c, thrown, log));
+  app.notFound((c) => answerProblem(c, new TokenManagerError('not_found'), log));
+
+  app.use(observeRequests({ clock, log, metrics, logHttpRequests, newRequestId }));
+  app.use(readBody);
+
+  const { connections, apps, databaseClock, refreshEngine, readiness, build } = dependencies;
+  const flights = createRefreshFlights({
+    refreshEngine,
+    onJoined: () => metrics.refreshJoined.inc(),
+  });
+  const refreshLimit = createRefreshLimit(clock);
+  const tokenService = createTokenService({
+    connections,
+    flights,
+    refreshLimit,
+    clock,
+    databaseClock,
+  });
+  addTokenRoutes(app, { tokenService, metrics });
+  addConnectionRoutes(app, { connections, databaseClock });
+  addAppRoutes(app, { apps });
+  addProbeRoutes(app, { readiness });
+  addBuildRoute(app, { build });
+  refuseOtherMethods(app);
+  return app;
+}
+
+/** Every path that is known answers 405 with Allow to the methods it does not take. */
+function refuseOtherMethods(app: GatewayApp): void {
+  const methodsByPath = new Map<string, Set<string>>();
+  for (const { method, path } of app.routes) {
+    if (method === 'ALL') continue;
+    const methods = methodsByPath.get(path) ?? new Set();
+    methodsByPath.set(path, methods.add(method));
+    if (method === 'GET') methods.add('HEAD');
+  }
+  for (const [path, methods] of methodsByPath) {
+    app.all(path, (c) => {
+      c.header('Allow', [...methods].join(', '));
+      throw new TokenManagerError('method_not_allowed');
+    });
+  }
+}
+
+function answerProblem(
+  c: GatewayContext,
+  thrown: unknown,
+  log: GatewayDependencies['log'],
+): Response {
+  const error = asTokenManagerError(thrown);
+  const requestId = c.get('requestId');
+  const connectionId = c.get('connectionId');
+  const problem = createProblem(error, { requestId, connectionId });
+  const fields = {
+    err: error,
+    code: error.code,
+    request_id: requestId,
+    connection_id: connectionId,
+  };
+  if (error.code === 'internal') log.error(fields, 'request failed');
+  else if (problemKinds[error.code].status >= 500 && error.cause !== undefined) {
+    log.warn(fields, 'request failed');
+  }
+
+  const text = JSON.stringify(problem.body);
+  c.set('problem', error.code);
+  c.set('responseBytes', Buffer.byteLength(text));
+  // Every status of problemKinds is one that has a body.
+  return c.body(text, problem.status as ContentfulStatusCode, problem.headers);
+}

@@ -1,0 +1,76 @@
+import { createMiddleware } from 'hono/factory';
+import { routePath } from 'hono/route';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import type { GatewayContext, GatewayEnv } from './gateway-env.ts';
+
+/** A caller's own request id is taken over when it is no longer than this and plainly printable. */
+const requestIdPattern = /^[A-Za-z0-9._~:+/=@-]{1,128}$/;
+
+const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']);
+
+type HttpMetrics = Pick<
+  Metrics,
+  'httpRequests' | 'httpRequestDurationSeconds' | 'httpRequestSizeBytes' | 'httpResponseSizeBytes'
+>;
+
+interface ObserverDependencies {
+  clock: Clock;
+  log: Pick<Logger, 'info'>;
+  metrics: HttpMetrics;
+  logHttpRequests: boolean;
+  newRequestId: () => string;
+}
+
+/**
+ * Gives every request its id, counts it and writes its one log line. Labels and the line hold the
+ * route's template, never the path, the query or a body, so they stay bounded and free of secrets.
+ */
+export function observeRequests(dependencies: ObserverDependencies) {
+  const { clock, log, metrics, logHttpRequests, newRequestId } = dependencies;
+  return createMiddleware<GatewayEnv>(async function observeRequests(c, next) {
+    const startedMs = clock.monotonicMs();
+    const requestId = requestIdOf(c.req.header('X-Request-Id')) ?? newRequestId();
+    c.set('requestId', requestId);
+    c.header('X-Request-Id', requestId);
+    // Everything here is a token or describes one's state: no cache on the way may keep it.
+    c.header('Cache-Control', 'no-store');
+
+    await next();
+
+    const durationSeconds = (clock.monotonicMs() - startedMs) / 1_000;
+    const request = {
+      method: knownMethods.has(c.req.method) ? c.req.method : 'OTHER',
+      route: routeTemplate(c),
+      status: c.res.status,
+    };
+    const problem = c.get('problem');
+    metrics.httpRequests.inc({ ...request, problem: problem ?? '' });
+    metrics.httpRequestDurationSeconds.observe(request, durationSeconds);
+    metrics.httpRequestSizeBytes.observe(request, c.get('requestBytes') ?? 0);
+    metrics.httpResponseSizeBytes.observe(request, c.get('responseBytes') ?? 0);
+    if (logHttpRequests) {
+      log.info(
+        {
+          ...request,
+          duration_ms: Math.round(durationSeconds * 1_000_000) / 1_000,
+          request_id: requestId,
+          connection_id: c.get('connectionId'),
+          problem,
+        },
+        'request',
+      );
+    }
+  });
+}
+
+function requestIdOf(header: string | undefined): string | undefined {
+  return header !== undefined && requestIdPattern.test(header) ? header : undefined;
+}
+
+/** The template as the documentation writes it; `unmatched` when only middleware saw the request. */
+function routeTemplate(c: GatewayContext): string {
+  const path = routePath(c, -1);
+  return path === '/*' ? 'unmatched' : path.replaceAll(/:(\w+)/g, '{$1}');
+}

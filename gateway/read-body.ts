@@ -1,0 +1,51 @@
+import { createMiddleware } from 'hono/factory';
+import { TokenManagerError } from '../client/contract.ts';
+import type { GatewayEnv } from './gateway-env.ts';
+import { bodyFault } from './problem.ts';
+
+const bodyMaxBytes = 1_048_576;
+
+/**
+ * Reads the body before any route looks at it: at most 1 MiB, whether it has a Content-Length or comes
+ * in chunks, and UTF-8. An empty body is no body, whatever its Content-Type says.
+ */
+export const readBody = createMiddleware<GatewayEnv>(async function readBody(c, next) {
+  if (c.req.method === 'GET' || c.req.method === 'HEAD') return next();
+  if (Number(c.req.header('Content-Length') ?? 0) > bodyMaxBytes) throw tooLarge();
+  const { body } = c.req.raw;
+  if (body === null) return next();
+
+  const text = await readText(body);
+  const sizeBytes = Buffer.byteLength(text);
+  c.set('requestBytes', sizeBytes);
+  const headers = new Headers(c.req.raw.headers);
+  if (sizeBytes === 0) headers.delete('Content-Type');
+  c.req.raw = new Request(c.req.url, {
+    method: c.req.method,
+    headers,
+    signal: c.req.raw.signal,
+    ...(sizeBytes > 0 && { body: text }),
+  });
+  return next();
+});
+
+async function readText(body: ReadableStream<Uint8Array>): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of body) {
+    sizeBytes += chunk.byteLength;
+    if (sizeBytes > bodyMaxBytes) throw tooLarge();
+    chunks.push(chunk);
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
+  } catch {
+    throw bodyFault('is not UTF-8');
+  }
+}
+
+function tooLarge(): TokenManagerError {
+  return new TokenManagerError('request_too_large', {
+    detail: `The body is larger than ${bodyMaxBytes} bytes.`,
+  });
+}

@@ -1,0 +1,148 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { TokenManagerError } from '../../client/contract.ts';
+import type { App, AppInput } from '../../connections/app.ts';
+import type { AppRegistry } from '../../connections/registry.ts';
+import { answerJson } from '../answer-json.ts';
+import { freeObject, identifier, line, pageQuery, secret } from '../fields.ts';
+import type { GatewayApp } from '../gateway-env.ts';
+import { present } from '../present.ts';
+
+const clientSecretsMax = 8;
+const tenantsMax = 10_000;
+
+const appAnswer = z
+  .object({
+    id: z.string(),
+    provider: z.string(),
+    client_id: z.string(),
+    client_secret_count: z.number(),
+    overrides: z.record(z.string(), z.unknown()),
+    limits: z.record(z.string(), z.unknown()),
+    tenant_ids: z.array(z.string()).nullable(),
+    paused_until: z.string().nullable(),
+    paused_reason: z.string().nullable(),
+    created_at: z.string(),
+    updated_at: z.string(),
+  })
+  .openapi('App');
+
+const appInput = z
+  .strictObject({
+    provider: identifier,
+    client_id: line,
+    client_secrets: z.array(secret).max(clientSecretsMax).optional(),
+    overrides: freeObject.optional(),
+    limits: freeObject.optional(),
+    tenant_ids: z.array(identifier).max(tenantsMax).nullable().optional(),
+  })
+  .openapi('AppInput');
+
+const params = z.object({ app_id: identifier });
+const query = z.strictObject({});
+const answered = (description: string) => ({
+  description,
+  content: { 'application/json': { schema: appAnswer } },
+});
+
+const putAppRoute = createRoute({
+  method: 'put',
+  path: '/v1/apps/{app_id}',
+  summary: 'Register an OAuth client, or change one; its secrets are write-only',
+  request: {
+    params,
+    query,
+    body: { required: true, content: { 'application/json': { schema: appInput } } },
+  },
+  responses: { 200: answered('Updated.'), 201: answered('Created.') },
+});
+
+const getAppRoute = createRoute({
+  method: 'get',
+  path: '/v1/apps/{app_id}',
+  summary: 'An app; never its secrets',
+  request: { params, query },
+  responses: { 200: answered('The app.') },
+});
+
+const deleteAppRoute = createRoute({
+  method: 'delete',
+  path: '/v1/apps/{app_id}',
+  summary: 'Delete an app that no connection uses',
+  request: { params, query },
+  responses: { 204: { description: 'Deleted.' } },
+});
+
+const listAppsRoute = createRoute({
+  method: 'get',
+  path: '/v1/apps',
+  summary: 'A page of apps',
+  request: { query: z.strictObject(pageQuery) },
+  responses: {
+    200: {
+      description: 'A page; next_cursor is null on the last.',
+      content: {
+        'application/json': {
+          schema: z
+            .object({ items: z.array(appAnswer), next_cursor: z.string().nullable() })
+            .openapi('AppPage'),
+        },
+      },
+    },
+  },
+});
+
+/** Registrations of OAuth clients. */
+export function addAppRoutes(app: GatewayApp, { apps }: { apps: AppRegistry }): void {
+  app.openapi(putAppRoute, async (c) => {
+    const { app_id: id } = c.req.valid('param');
+    const result = await apps.put(id, readInput(c.req.valid('json')));
+    const body = describeApp(result.app);
+    return result.created ? answerJson(c, body, 201) : answerJson(c, body, 200);
+  });
+
+  app.openapi(getAppRoute, async (c) => {
+    const found = await apps.get(c.req.valid('param').app_id);
+    if (found === undefined) throw new TokenManagerError('app_not_found');
+    return answerJson(c, describeApp(found), 200);
+  });
+
+  app.openapi(deleteAppRoute, async (c) => {
+    await apps.delete(c.req.valid('param').app_id);
+    return c.body(null, 204);
+  });
+
+  app.openapi(listAppsRoute, async (c) => {
+    const { limit, cursor } = c.req.valid('query');
+    const page = await apps.list({ limit, ...present({ cursor }) });
+    return answerJson(c, { items: page.items.map(describeApp), next_cursor: page.nextCursor }, 200);
+  });
+}
+
+function readInput(body: z.output<typeof appInput>): AppInput {
+  return {
+    provider: body.provider,
+    clientId: body.client_id,
+    ...present({
+      clientSecrets: body.client_secrets,
+      overrides: body.overrides,
+      limits: body.limits,
+      tenantIds: body.tenant_ids,
+    }),
+  };
+}
+
+function describeApp(app: App) {
+  return {
+    id: app.id,
+    provider: app.provider,
+    client_id: app.clientId,
+    client_secret_count: app.clientSecretCount,
+    overrides: app.overrides,
+    limits: app.limits,
+    tenant_ids: app.tenantIds,
+    paused_until: app.pausedUntil?.toISOString() ?? null,
+    paused_reason: app.pausedReason,
+    created_at: app.createdAt.toISOString(),
+    updated_at: app.updatedAt.toISOString(),
+  };
+}

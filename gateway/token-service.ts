@@ -1,0 +1,211 @@
+import { TokenManagerError } from '../client/contract.ts';
+import {
+  connectionStatus,
+  holdsValidToken,
+  isRefreshable,
+  type Connection,
+} from '../connections/connection.ts';
+import { isInsideMargin, satisfiesDemand, type Demand } from '../connections/freshness.ts';
+import type { ConnectionRegistry, TokenReading } from '../connections/registry.ts';
+import type { Clock, DatabaseClock } from '../platform/clock.ts';
+import type { Secret } from '../platform/secret.ts';
+import { awaitFlight } from './await-flight.ts';
+import type { RefreshFlights } from './refresh-flights.ts';
+import type { RefreshLimit } from './refresh-limit.ts';
+import { problemAfterRun, problemAtDeadline, refreshObstacle } from './refresh-obstacle.ts';
+import { readDemand, type AskedDemand, type ReadDemand } from './token-demand.ts';
+
+/** A refresh that ended in success but not newer than the caller needs is followed by one more. */
+const flightsPerCall = 2;
+
+export interface TokenRequest extends AskedDemand {
+  connectionId: string;
+  /** 0 to 60, from the arrival of the call; 0 starts a refresh and answers at once. */
+  waitSeconds: number;
+  /** False for HEAD: answers from the row alone and starts nothing. */
+  mayRefresh: boolean;
+  /** Aborted when the caller goes away; asked for only if the call has to wait. */
+  callerSignal: () => AbortSignal;
+  traceparent?: string;
+}
+
+export interface TokenAnswer {
+  connection: Connection;
+  accessToken: Secret;
+  /** The version is above the one current when the call arrived. */
+  refreshed: boolean;
+  /** The database's time that the answer was judged by. */
+  now: Date;
+  /** `refresh`: the call waited for one. */
+  source: 'store' | 'refresh';
+}
+
+export interface TokenService {
+  /** Throws every problem of docs/api.md section 1, `store_unavailable`, `input_validation`. */
+  readToken(request: TokenRequest): Promise<TokenAnswer>;
+}
+
+interface TokenServiceDependencies {
+  connections: Pick<ConnectionRegistry, 'readToken'>;
+  flights: RefreshFlights;
+  refreshLimit: RefreshLimit;
+  clock: Clock;
+  databaseClock: DatabaseClock;
+}
+
+/** One call after its row was read. */
+interface Call {
+  request: TokenRequest;
+  demand: ReadDemand;
+  /** The database's time, and the version current, when the call arrived. */
+  arrivedAt: Date;
+  versionAtArrival: number;
+  deadlineMs: number;
+}
+
+/**
+ * Reads a token and, where the stored one does not satisfy the demand, has it refreshed first. Every
+ * demand becomes one number, the token_version that is not enough, so that the callers of a connection
+ * share one run whatever they asked for.
+ */
+export function createTokenService(dependencies: TokenServiceDependencies): TokenService {
+  const { connections, flights, refreshLimit, clock, databaseClock } = dependencies;
+
+  async function readToken(request: TokenRequest): Promise<TokenAnswer> {
+    const deadlineMs = clock.monotonicMs() + request.waitSeconds * 1_000;
+    const reading = await readRow(request.connectionId);
+    const { connection } = reading;
+    const arrivedAt = databaseClock.now();
+    const call: Call = {
+      request,
+      demand: readDemand(request, connection, arrivedAt),
+      arrivedAt,
+      versionAtArrival: connection.tokenVersion,
+      deadlineMs,
+    };
+    if (isSatisfied(connection, call.demand.wanted, call)) {
+      refreshBehind(call, connection);
+      return answer(reading, call, 'store');
+    }
+    const obstacle = refreshObstacle(connection, arrivedAt);
+    if (obstacle !== undefined) return settle(reading, call, 'store', obstacle);
+    if (!request.mayRefresh) return settle(reading, call, 'store', inProgress(connection));
+    return refreshFirst(reading, call);
+  }
+
+  async function refreshFirst(arrival: TokenReading, call: Call): Promise<TokenAnswer> {
+    let reading = arrival;
+    for (let flown = 0; flown < flightsPerCall; flown += 1) {
+      const flight = joinFlight(call, reading.connection);
+      const waitMs = call.deadlineMs - clock.monotonicMs();
+      if (waitMs <= 0) return settle(reading, call, 'store', inProgress(reading.connection));
+
+      const ending = await awaitFlight(flight, waitMs, call.request.callerSignal());
+      // Nobody reads this answer; it only ends the call.
+      if (ending.kind === 'abandoned') throw inProgress(reading.connection);
+
+      reading = await readRow(call.request.connectionId);
+      const { connection } = reading;
+      const now = databaseClock.now();
+      if (isSatisfied(connection, call.demand.accepted, call))
+        return answer(reading, call, 'refresh');
+      if (ending.kind === 'deadline') throw problemAtDeadline(connection, call.arrivedAt, now);
+      if (ending.kind === 'failed') throw ending.error;
+      const { outcome: result } = ending;
+      const isSuccess = result?.outcome === 'refreshed' || result?.outcome === 'already_fresh';
+      const isNewer = result !== undefined && result.tokenVersion > call.versionAtArrival;
+      if (result !== undefined && (!isSuccess || isNewer)) {
+        throw problemAfterRun(result.outcome, connection, now);
+      }
+      const obstacle = refreshObstacle(connection, now);
+      if (obstacle !== undefined) throw obstacle;
+    }
+    throw inProgress(reading.connection);
+  }
+
+  /** Throws `refresh_limited`: callers who insist on a newer token than a valid one have a limit. */
+  function joinFlight(call: Call, connection: Connection) {
+    const { trigger } = call.demand;
+    const insists = trigger === 'force' || trigger === 'rejected';
+    if (
+      insists &&
+      !flights.isRunning(connection.id) &&
+      holdsValidToken(connection, databaseClock.now())
+    ) {
+      const retryAfterSeconds = refreshLimit.take(connection.id);
+      if (retryAfterSeconds > 0) {
+        throw new TokenManagerError('refresh_limited', {
+          connectionId: connection.id,
+          retryAfterSeconds,
+        });
+      }
+    }
+    return flights.join(refreshRequest(call, connection, trigger));
+  }
+
+  /** Past its due time but valid: answered now, and refreshed once per connection and process. */
+  function refreshBehind(call: Call, connection: Connection): void {
+    if (!call.request.mayRefresh || !isInsideMargin(connection, call.arrivedAt)) return;
+    if (connectionStatus(connection, call.arrivedAt) !== 'active' || !isRefreshable(connection))
+      return;
+    if (connection.nextAttemptAt !== null && connection.nextAttemptAt > call.arrivedAt) return;
+    flights.startBehind(refreshRequest(call, connection, 'background'));
+  }
+
+  async function readRow(connectionId: string): Promise<TokenReading> {
+    const reading = await connections.readToken(connectionId);
+    if (reading?.connection.deletedAt !== null) {
+      throw new TokenManagerError('connection_not_found', { connectionId });
+    }
+    return reading;
+  }
+
+  /** What is left once no refresh helps: the stored token if that will do, else the problem. */
+  async function settle(
+    reading: TokenReading,
+    call: Call,
+    source: TokenAnswer['source'],
+    problem: TokenManagerError,
+  ): Promise<TokenAnswer> {
+    if (isSatisfied(reading.connection, call.demand.accepted, call))
+      return answer(reading, call, source);
+    throw problem;
+  }
+
+  function isSatisfied(connection: Connection, demand: Demand, call: Call): boolean {
+    return satisfiesDemand(connection, demand, call.versionAtArrival, databaseClock.now());
+  }
+
+  async function answer(
+    reading: TokenReading,
+    call: Call,
+    source: TokenAnswer['source'],
+  ): Promise<TokenAnswer> {
+    const { connection } = reading;
+    return {
+      connection,
+      accessToken: await reading.open(),
+      refreshed: connection.tokenVersion > call.versionAtArrival,
+      now: databaseClock.now(),
+      source,
+    };
+  }
+
+  return { readToken };
+}
+
+function refreshRequest(call: Call, connection: Connection, trigger: ReadDemand['trigger']) {
+  const { traceparent } = call.request;
+  return {
+    connectionId: connection.id,
+    tenantId: connection.tenantId,
+    provider: connection.provider,
+    newerThan: call.versionAtArrival,
+    trigger,
+    ...(traceparent !== undefined && { traceparent }),
+  };
+}
+
+function inProgress(connection: Connection): TokenManagerError {
+  return new TokenManagerError('refresh_in_progress', { connectionId: connection.id });
+}
