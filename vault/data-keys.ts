@@ -78,17 +78,16 @@ export function createDataKeys(options: DataKeysOptions): DataKeys {
   }
 
   async function load(keyIdHex: string, purpose: DataKeyPurpose): Promise<DataKey> {
-    const dataKey = await loads(keyIdHex, () => readAndUnwrap(keyIdHex));
-    // A key of another purpose can only mean that the sealed bytes were changed.
-    if (dataKey.purpose !== purpose) throw doesNotOpen();
-    return dataKey;
+    return (
+      inMemory(keyIdHex, purpose) ??
+      loads(`${purpose} ${keyIdHex}`, () => readAndUnwrap(keyIdHex, purpose))
+    );
   }
 
-  async function readAndUnwrap(keyIdHex: string): Promise<DataKey> {
-    const known = byId.get(keyIdHex);
-    if (known !== undefined) return known;
+  async function readAndUnwrap(keyIdHex: string, purpose: DataKeyPurpose): Promise<DataKey> {
     const row = await store.findById(uuidFromHex(keyIdHex));
-    if (row === undefined) throw doesNotOpen();
+    // No key of this id, or one of another purpose, can only mean that the sealed bytes were changed.
+    if (row?.purpose !== purpose) throw doesNotOpen();
     return unwrap(row);
   }
 
@@ -167,9 +166,10 @@ export function createDataKeys(options: DataKeysOptions): DataKeys {
       const result = await call();
       metrics.dataKeyOperations.inc({ provider, op, outcome: 'ok' });
       return result;
-    } catch (error) {
+    } catch (cause) {
       metrics.dataKeyOperations.inc({ provider, op, outcome: 'error' });
-      throw error;
+      if (cause instanceof TokenManagerError) throw cause;
+      throw new TokenManagerError('key_service_unavailable', { cause });
     }
   }
 
