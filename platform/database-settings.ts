@@ -29,21 +29,25 @@ export function readDatabase(settings: Settings): DatabaseConfig {
 
 /** Adds the password that PGPASSWORD brings to a URL that has none, as libpq does. */
 function completeUrl(settings: Settings, url: Secret, password: Secret | undefined): Secret {
-  const parsed = parseUrl(url);
+  const text = url.reveal();
+  const parsed = parseUrl(text);
   if (parsed === undefined) {
     // The value is not repeated: it may hold a password.
     settings.fault('DATABASE_URL', 'is not a URL; set postgres://user:password@host:5432/database');
     return url;
   }
-  if (password === undefined || parsed.password !== '') return url;
-  parsed.password = encodeURIComponent(password.reveal());
-  return new Secret(parsed.href);
+  const hasPassword = parsed.password !== '' || parsed.searchParams.has('password');
+  if (password === undefined || hasPassword) return url;
+  // As a parameter it also fits a URL that names no user or no host.
+  const separator = parsed.search === '' ? '?' : '&';
+  return new Secret(`${text}${separator}password=${encodeURIComponent(password.reveal())}`);
 }
 
-function parseUrl(url: Secret): URL | undefined {
-  const text = url.reveal();
-  if (!/^postgres(?:ql)?:\/\//.test(text) || !URL.canParse(text)) return undefined;
-  return new URL(text);
+function parseUrl(text: string): URL | undefined {
+  if (!/^postgres(?:ql)?:\/\//.test(text)) return undefined;
+  // A URL without a host names a Unix socket in its parameters: libpq and pg take it, URL does not.
+  const withHost = text.replace(/^(\w+:\/\/(?:[^/@]*@)?)(?=\/)/, '$1localhost');
+  return URL.canParse(withHost) ? new URL(withHost) : undefined;
 }
 
 function urlFromParts(settings: Settings, host: string, password: Secret | undefined): Secret {
@@ -58,8 +62,11 @@ function urlFromParts(settings: Settings, host: string, password: Secret | undef
   }
   // libpq takes a path as the folder of a Unix socket, which a URL can only carry as a parameter.
   const isSocket = host.startsWith('/');
-  if (isSocket) parameters.set('host', host);
-  const authority = `${isSocket ? '' : bracketed(host)}:${port}`;
+  if (isSocket) {
+    parameters.set('host', host);
+    parameters.set('port', String(port));
+  }
+  const authority = isSocket ? '' : `${bracketed(host)}:${port}`;
   const query = parameters.size === 0 ? '' : `?${parameters.toString()}`;
   return new Secret(`postgres://${user}${secret}@${authority}/${database}${query}`);
 }

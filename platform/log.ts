@@ -1,5 +1,5 @@
 import { pino, type DestinationStream } from 'pino';
-import pinoPretty from 'pino-pretty';
+import { isColorSupported, prettyFactory } from 'pino-pretty';
 import { describeError } from './describe-error.ts';
 import { redactLine } from './redact-line.ts';
 
@@ -38,7 +38,7 @@ export interface LoggerOptions {
  * blocking the event loop, and what is left at `process.exit` is written then.
  */
 export function createLogger(options: LoggerOptions): Logger {
-  const { subsystem, level, pretty, destination } = options;
+  const { subsystem, level, pretty, destination = standardOutput() } = options;
   return pino(
     {
       level,
@@ -48,7 +48,7 @@ export function createLogger(options: LoggerOptions): Logger {
       serializers: { err: describeError },
       hooks: { streamWrite: redactLine },
     },
-    pretty ? prettyStream(destination) : (destination ?? standardOutput()),
+    pretty ? prettyStream(destination) : destination,
   );
 }
 
@@ -56,10 +56,11 @@ function standardOutput(): DestinationStream {
   return pino.destination({ dest: 1, sync: false });
 }
 
-function prettyStream(destination: DestinationStream | undefined): DestinationStream {
-  return pinoPretty({
+function prettyStream(destination: DestinationStream): DestinationStream {
+  const prettify = prettyFactory({
     ignore: 'pid,subsystem',
     translateTime: 'SYS:HH:MM:ss.l',
-    destination: destination ?? 1,
+    colorize: isColorSupported,
   });
+  return { write: (line: string) => destination.write(prettify(line)) };
 }
