@@ -1,3 +1,4 @@
+import type { ConnectionStatus } from '../client/contract.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import type { Connection } from './connection.ts';
 import {
@@ -96,4 +97,16 @@ export async function getConnection(
     values: [connectionId],
   });
   return row && connectionFromRow(row);
+}
+
+/** Of all tenants; statuses without connections are absent. Reads every row. */
+export async function countConnections(
+  store: Queryable,
+): Promise<Partial<Record<ConnectionStatus, number>>> {
+  const rows = await queryStore<{ status: ConnectionStatus; count: string }>(store, {
+    name: 'count-connections',
+    text: `select ${statusExpression} as status, count(*) from connections c group by 1`,
+    values: [],
+  });
+  return Object.fromEntries(rows.map(({ status, count }) => [status, Number(count)]));
 }

@@ -1,6 +1,8 @@
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import type { TestProject } from 'vitest/node';
 
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.ts';
@@ -14,6 +16,8 @@ declare module 'vitest' {
     /** `host:port` of the tests' Temporal. */
     temporalAddress: string;
     temporalNamespace: string;
+    /** The Workflow bundle of the sources, built once for the run. */
+    workflowBundlePath: string;
   }
 }
 
@@ -24,7 +28,8 @@ export default async function globalSetup(project: TestProject): Promise<() => P
   const directory = mkdtempSync(join(tmpdir(), 'token-manager-test-'));
   // PostgreSQL runs as another user where the tests run as root.
   chmodSync(directory, 0o755);
-  const [postgres, temporal] = await Promise.all([
+  const workflowBundlePath = join(directory, 'workflow-bundle.js');
+  const [postgres, temporal, bundle] = await Promise.all([
     startEmbeddedPostgres({
       dataDirectory: join(directory, 'postgres'),
       port: await findFreePort(),
@@ -36,7 +41,12 @@ export default async function globalSetup(project: TestProject): Promise<() => P
       namespace: temporalNamespace,
       directory,
     }),
+    bundleWorkflowCode({
+      workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+      logger: new DefaultLogger('WARN'),
+    }),
   ]);
+  writeFileSync(workflowBundlePath, bundle.code);
   // The servers are detached: a run that ends without its teardown must take them along.
   const killServers = (): void => {
     for (const { pid } of [postgres, temporal]) {
@@ -52,6 +62,7 @@ export default async function globalSetup(project: TestProject): Promise<() => P
   project.provide('postgresUrl', postgres.url('postgres'));
   project.provide('temporalAddress', temporal.address);
   project.provide('temporalNamespace', temporalNamespace);
+  project.provide('workflowBundlePath', workflowBundlePath);
   return async () => {
     await Promise.all([postgres.stop(), temporal.stop()]);
     process.removeListener('exit', killServers);

@@ -1,0 +1,90 @@
+import { readFileSync } from 'node:fs';
+import type pg from 'pg';
+import { createAppRegistry } from '../connections/app-registry.ts';
+import { createConnectionRegistry } from '../connections/connection-registry.ts';
+import { migrate } from '../connections/migrate.ts';
+import type { AppRegistry, ConnectionRegistry } from '../connections/registry.ts';
+import type { TokenVault } from '../connections/token-vault.ts';
+import {
+  createProviderCatalogue,
+  loadBuiltInProviders,
+  type ProviderCatalogue,
+} from '../oauth/provider-catalogue.ts';
+import { createDatabaseClock, systemClock, type DatabaseClock } from '../platform/clock.ts';
+import type { Config } from '../platform/config.ts';
+import type { Logger } from '../platform/log.ts';
+import type { Metrics } from '../platform/metrics.ts';
+import { createPostgresPool } from '../platform/postgres-pool.ts';
+import { createVault } from '../vault/create-vault.ts';
+import { loadLocalKey } from '../vault/local-key-file.ts';
+import { createLocalKeyProvider } from '../vault/local-key-provider.ts';
+
+/** What gateway and worker of one process share. */
+export interface Services {
+  config: Config;
+  log: Logger;
+  metrics: Metrics;
+  databaseClock: DatabaseClock;
+  pool: pg.Pool;
+  vault: TokenVault;
+  providers: ProviderCatalogue;
+  apps: AppRegistry;
+  connections: ConnectionRegistry;
+  close(): Promise<void>;
+}
+
+/**
+ * Constructs the stores and the vault, after migrating if so configured. Throws what names the setting
+ * at fault: a key file, a provider definition, the database.
+ */
+export async function composeServices(given: {
+  config: Config;
+  log: Logger;
+  metrics: Metrics;
+}): Promise<Services> {
+  const { config, log, metrics } = given;
+  if (config.database.migrateOnStart) {
+    await migrate({
+      databaseUrl: config.database.url.reveal(),
+      onMigration: (migration) => {
+        log.info({ migration }, 'migrated');
+      },
+    });
+  }
+  const providers = createProviderCatalogue({
+    builtIn: loadBuiltInProviders(),
+    ...(config.providersFile === undefined
+      ? {}
+      : { providersFile: readFileSync(config.providersFile, 'utf8') }),
+  });
+  for (const warning of providers.warnings()) log.warn(warning);
+
+  const keyProvider = createLocalKeyProvider(await loadLocalKey(config.localKeyFile));
+  const databaseClock = createDatabaseClock(systemClock);
+  const pool = createPostgresPool({
+    url: config.database.url,
+    applicationName: config.subsystemName,
+    log,
+  });
+  const vault = createVault({ pool, keyProvider, clock: systemClock, metrics });
+  const apps = createAppRegistry({ store: pool, vault, providers });
+  const connections = createConnectionRegistry({
+    store: pool,
+    vault,
+    apps,
+    providers,
+    clock: systemClock,
+    databaseClock,
+    random: Math.random,
+  });
+  return {
+    ...given,
+    databaseClock,
+    pool,
+    vault,
+    providers,
+    apps,
+    connections,
+    close: () => pool.end(),
+  };
+}

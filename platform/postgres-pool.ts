@@ -1,0 +1,33 @@
+import pg from 'pg';
+import type { Logger } from './log.ts';
+import type { Secret } from './secret.ts';
+
+const connectionsMax = 20;
+const connectTimeoutMs = 2_000;
+const statementTimeoutMs = 5_000;
+/** A little longer, so that it is PostgreSQL that ends a slow statement while it answers at all. */
+const queryTimeoutMs = 6_000;
+const idleTimeoutMs = 30_000;
+
+/** The pool of a process. Every wait has a limit, so that a stuck database is an error, not a hang. */
+export function createPostgresPool(options: {
+  url: Secret;
+  applicationName: string;
+  log: Logger;
+}): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: options.url.reveal(),
+    application_name: options.applicationName,
+    max: connectionsMax,
+    connectionTimeoutMillis: connectTimeoutMs,
+    statement_timeout: statementTimeoutMs,
+    query_timeout: queryTimeoutMs,
+    idleTimeoutMillis: idleTimeoutMs,
+    keepAlive: true,
+  });
+  // An idle connection that breaks belongs to nobody; the next query opens another.
+  pool.on('error', (error) => {
+    options.log.warn({ err: error }, 'an idle connection to PostgreSQL broke');
+  });
+  return pool;
+}

@@ -1,0 +1,76 @@
+import { WorkflowFailedError, type Client, type WorkflowHandle } from '@temporalio/client';
+import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
+import {
+  refreshConnectionWorkflowType,
+  refreshWorkflowId,
+  TokenManagerError,
+  type RefreshConnectionInput,
+  type RefreshResult,
+} from '../client/contract.ts';
+import type { RefreshEngine, RefreshRequest } from '../gateway/refresh-engine.ts';
+
+const startDeadlineMs = 5_000;
+const retryAfterSeconds = 1;
+
+const connectionIdKey = defineSearchAttributeKey('ConnectionId', SearchAttributeType.KEYWORD);
+const tenantIdKey = defineSearchAttributeKey('TenantId', SearchAttributeType.KEYWORD);
+const providerKey = defineSearchAttributeKey('Provider', SearchAttributeType.KEYWORD);
+const triggerKey = defineSearchAttributeKey('RefreshTrigger', SearchAttributeType.KEYWORD);
+
+type Refresh = (input: RefreshConnectionInput) => Promise<RefreshResult>;
+
+/**
+ * The gateway's port to Temporal: start with USE_EXISTING, then the result of exactly that run.
+ * `execute()` would await the latest run, and Update-with-Start admits ten callers a run.
+ */
+export function createTemporalRefreshEngine(dependencies: {
+  client: Client;
+  taskQueue: string;
+  /** Frees a Workflow ID that is stuck. */
+  workflowExecutionTimeoutMs: number;
+  /** Only where client and worker share one NativeConnection. */
+  requestEagerStart: boolean;
+}): RefreshEngine {
+  const { client } = dependencies;
+
+  async function start(request: RefreshRequest): Promise<WorkflowHandle<Refresh>> {
+    const { connectionId, tenantId, provider, newerThan, trigger } = request;
+    return client.workflow.start<Refresh>(refreshConnectionWorkflowType, {
+      workflowId: refreshWorkflowId(connectionId),
+      taskQueue: dependencies.taskQueue,
+      args: [{ connectionId, newerThan, trigger }],
+      workflowIdConflictPolicy: 'USE_EXISTING',
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      followRuns: false,
+      workflowExecutionTimeout: dependencies.workflowExecutionTimeoutMs,
+      requestEagerStart: dependencies.requestEagerStart,
+      staticSummary: `Refresh ${connectionId} at ${provider}: ${trigger}, newer than version ${newerThan}`,
+      typedSearchAttributes: [
+        { key: connectionIdKey, value: connectionId },
+        { key: tenantIdKey, value: tenantId },
+        { key: providerKey, value: provider },
+        { key: triggerKey, value: trigger },
+      ],
+    });
+  }
+
+  return {
+    async refresh(request, signal) {
+      try {
+        return await client.withAbortSignal(signal, async () => {
+          const startBy = Date.now() + startDeadlineMs;
+          const handle = await client.withDeadline(startBy, () => start(request));
+          return handle.result();
+        });
+      } catch (error) {
+        signal.throwIfAborted();
+        // Terminated, reset or timed out: what is stored decides, and the caller may start another.
+        if (error instanceof WorkflowFailedError) return undefined;
+        throw new TokenManagerError('refresh_engine_unavailable', {
+          cause: error,
+          retryAfterSeconds,
+        });
+      }
+    },
+  };
+}

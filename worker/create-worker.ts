@@ -1,0 +1,45 @@
+import { Worker, type NativeConnection } from '@temporalio/worker';
+import type { Activities } from '../activities/index.ts';
+
+/** Two seconds instead of ten: how long a run waits for the worker that died with its state. */
+const stickyScheduleToStartMs = 2_000;
+/** After the grace the process ends, whatever still hangs. */
+const shutdownForceSlackMs = 5_000;
+
+export interface WorkerOptions {
+  connection: NativeConnection;
+  namespace: string;
+  taskQueue: string;
+  /** Path of the prebuilt Workflow bundle. */
+  workflowBundlePath: string;
+  activities: Activities;
+  activitySlots: number;
+  workflowTaskSlots: number;
+  pollers: { initial: number; minimum: number; maximum: number };
+  /** Above the longest provider deadline, so that a deploy never aborts a call in flight. */
+  shutdownGraceMs: number;
+}
+
+/** The worker of the refresh Task Queue, not running yet. */
+export function createWorker(options: WorkerOptions): Promise<Worker> {
+  const pollerBehavior = {
+    type: 'autoscaling',
+    initial: options.pollers.initial,
+    minimum: options.pollers.minimum,
+    maximum: options.pollers.maximum,
+  } as const;
+  return Worker.create({
+    connection: options.connection,
+    namespace: options.namespace,
+    taskQueue: options.taskQueue,
+    workflowBundle: { codePath: options.workflowBundlePath },
+    activities: options.activities,
+    maxConcurrentActivityTaskExecutions: options.activitySlots,
+    maxConcurrentWorkflowTaskExecutions: options.workflowTaskSlots,
+    workflowTaskPollerBehavior: pollerBehavior,
+    activityTaskPollerBehavior: pollerBehavior,
+    stickyQueueScheduleToStartTimeout: stickyScheduleToStartMs,
+    shutdownGraceTime: options.shutdownGraceMs,
+    shutdownForceTime: options.shutdownGraceMs + shutdownForceSlackMs,
+  });
+}

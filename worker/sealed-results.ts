@@ -1,0 +1,27 @@
+import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
+import type { RefreshStep, SealedExchange } from '../activities/refresh-step.ts';
+import { refreshWorkflowId } from '../client/contract.ts';
+
+/**
+ * Looks in the history of one run for tokens that its exchange could only seal. Empty if there are none
+ * or the history is gone; rejects when Temporal cannot be asked.
+ */
+export function createSealedResults(
+  client: Client,
+): (connectionId: string, workflowRunId: string) => Promise<SealedExchange[]> {
+  return async (connectionId, workflowRunId) => {
+    const handle = client.workflow.getHandle(refreshWorkflowId(connectionId), workflowRunId);
+    const history = await handle.fetchHistory().catch((error: unknown) => {
+      if (error instanceof WorkflowNotFoundError) return undefined;
+      throw error;
+    });
+    return (history?.events ?? []).flatMap((event) => {
+      const [payload] = event.activityTaskCompletedEventAttributes?.result?.payloads ?? [];
+      if (payload === undefined) return [];
+      // Results of other Activities pass by here too; only an exchange that sealed has this shape.
+      const step = defaultPayloadConverter.fromPayload<Partial<RefreshStep> | null>(payload);
+      return step?.next === 'store' && step.sealed !== undefined ? [step.sealed] : [];
+    });
+  };
+}
