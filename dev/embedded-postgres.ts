@@ -60,12 +60,7 @@ export async function startEmbeddedPostgres(
   options: EmbeddedPostgresOptions,
 ): Promise<EmbeddedPostgres> {
   const { dataDirectory, port } = options;
-  await endLeftover({
-    pidFile: join(dataDirectory, 'postmaster.pid'),
-    marker: dataDirectory,
-    what: 'PostgreSQL',
-    signal: 'SIGINT',
-  });
+  await endLeftoverPostgres(dataDirectory);
   await assertPortIsFree(port, 'PostgreSQL', options.portSetting);
 
   const binaries = findPostgresBinaries();
@@ -91,6 +86,16 @@ export async function startEmbeddedPostgres(
     await stopChild(child, 'SIGINT', stopGraceMs);
     throw error;
   }
+}
+
+/** Ends the server that a killed run left on this data, if there is one. Throws SetupError. */
+export async function endLeftoverPostgres(dataDirectory: string): Promise<void> {
+  await endLeftover({
+    pidFile: join(dataDirectory, 'postmaster.pid'),
+    marker: dataDirectory,
+    what: 'PostgreSQL',
+    signal: 'SIGINT',
+  });
 }
 
 /** Makes the cluster if there is none. Returns the superuser's password. */

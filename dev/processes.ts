@@ -57,12 +57,6 @@ export async function endLeftover(options: {
   return true;
 }
 
-/** Is the process of this pid file alive, and is it the one that `marker` tells? */
-export function findRunning(pidFile: string, marker: string): number | undefined {
-  const pid = readPid(pidFile);
-  return pid !== undefined && isOurs(pid, marker) ? pid : undefined;
-}
-
 function readPid(pidFile: string): number | undefined {
   let text: string;
   try {

@@ -51,21 +51,16 @@ export async function startTemporalDevServer(
   options: TemporalDevServerOptions,
 ): Promise<TemporalDevServer> {
   const { dbFilename, uiPort } = options;
-  const pidFile = dbFilename === undefined ? undefined : `${dbFilename}.pid`;
-  if (dbFilename !== undefined && pidFile !== undefined) {
+  if (dbFilename !== undefined) {
     mkdirSync(dirname(dbFilename), { recursive: true });
-    await endLeftover({
-      pidFile,
-      marker: dbFilename,
-      what: 'The Temporal dev server',
-      signal: 'SIGTERM',
-    });
+    await endLeftoverTemporal(dbFilename);
   }
   await assertPortIsFree(options.port, 'Temporal', options.portSetting);
   if (uiPort !== undefined) await assertPortIsFree(uiPort, 'the Temporal UI', options.portSetting);
 
   const address = `127.0.0.1:${options.port}`;
   const child = spawnServer(options);
+  const pidFile = dbFilename === undefined ? undefined : pidFileOf(dbFilename);
   if (pidFile !== undefined) writeFileSync(pidFile, String(child.pid), { mode: 0o600 });
   const stop = async (): Promise<void> => {
     await stopChild(child, 'SIGTERM', stopGraceMs);
@@ -85,6 +80,20 @@ export async function startTemporalDevServer(
     ),
     stop,
   };
+}
+
+/** Ends the server that a killed run left on this database file, if there is one. Throws SetupError. */
+export async function endLeftoverTemporal(dbFilename: string): Promise<void> {
+  await endLeftover({
+    pidFile: pidFileOf(dbFilename),
+    marker: dbFilename,
+    what: 'The Temporal dev server',
+    signal: 'SIGTERM',
+  });
+}
+
+function pidFileOf(dbFilename: string): string {
+  return `${dbFilename}.pid`;
 }
 
 function spawnServer(options: TemporalDevServerOptions): ChildProcess {

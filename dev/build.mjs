@@ -1,0 +1,128 @@
+// Builds dist/: the compiled rooms, the files they read, the Workflow bundle and build-info.json.
+// Plain Node, so that a clean checkout can run it right after `npm ci`.
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const inputsFile = '.inputs.sha256';
+/** Beside the sources of tsconfig.build.json, what else ends up in dist/ or decides how it looks. */
+const otherInputs = [
+  'package.json',
+  'package-lock.json',
+  'tsconfig.json',
+  'tsconfig.build.json',
+  'dev/build.mjs',
+];
+const copied = ['oauth/catalogue', 'connections/migrations'];
+
+/** Builds unless dist/ was made from exactly these files at this commit. Returns whether it did. */
+export async function buildIfStale() {
+  const stamp = join(root, 'dist', inputsFile);
+  const inputs = hashInputs();
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === inputs) return false;
+  await build(inputs);
+  return true;
+}
+
+async function build(inputs) {
+  // Built aside and swapped in, so that a failed build leaves the last good one, and a stack that
+  // runs from dist/ never sees half of the next.
+  const output = join(root, '.token-manager', 'build');
+  rmSync(output, { recursive: true, force: true });
+  mkdirSync(output, { recursive: true });
+  try {
+    compile(output);
+    for (const folder of copied)
+      cpSync(join(root, folder), join(output, folder), { recursive: true });
+    await bundleWorkflows(output);
+    writeFileSync(join(output, 'build-info.json'), `${JSON.stringify(buildInfo(), null, 2)}\n`);
+    writeFileSync(join(output, inputsFile), inputs);
+    const previous = `${output}-previous`;
+    rmSync(previous, { recursive: true, force: true });
+    if (existsSync(join(root, 'dist'))) renameSync(join(root, 'dist'), previous);
+    renameSync(output, join(root, 'dist'));
+    rmSync(previous, { recursive: true, force: true });
+  } finally {
+    rmSync(output, { recursive: true, force: true });
+  }
+}
+
+function compile(output) {
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  const args = [tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', output];
+  execFileSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
+}
+
+/** Bundling takes a worker seconds at each start; done here, it starts at once. */
+async function bundleWorkflows(output) {
+  const workflowsPath = join(output, 'workflows', 'index.js');
+  if (!existsSync(workflowsPath)) throw new Error('There is no workflows/index.ts to bundle.');
+  const { bundleWorkflowCode, DefaultLogger } = await import('@temporalio/worker');
+  const { code } = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
+  mkdirSync(join(output, 'worker'), { recursive: true });
+  writeFileSync(join(output, 'worker', 'workflow-bundle.js'), code);
+}
+
+/** What GET /build answers; commit is `unknown` where there is no git. */
+function buildInfo() {
+  const { name, version, dependencies } = readJson('package.json');
+  return {
+    name,
+    version,
+    commit: currentCommit(),
+    builtAt: new Date().toISOString(),
+    node: process.version,
+    temporalSdk: dependencies['@temporalio/worker'],
+  };
+}
+
+function hashInputs() {
+  const rooms = readJson('tsconfig.build.json').include;
+  const hash = createHash('sha256');
+  hash.update(`${currentCommit()}\0${process.version}\0`);
+  for (const file of [...otherInputs, ...rooms.flatMap(listFiles)]) {
+    hash
+      .update(`${file}\0`)
+      .update(readFileSync(join(root, file)))
+      .update('\0');
+  }
+  return hash.digest('hex');
+}
+
+function listFiles(folder) {
+  const path = join(root, folder);
+  if (!existsSync(path)) return [];
+  return readdirSync(path, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(root.length))
+    .sort();
+}
+
+function currentCommit() {
+  try {
+    const options = { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] };
+    return execFileSync('git', ['rev-parse', 'HEAD'], options).trim();
+  } catch {
+    return 'unknown';
+  }
+}
+
+function readJson(file) {
+  return JSON.parse(readFileSync(join(root, file), 'utf8'));
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  await build(hashInputs());
+}

@@ -1,0 +1,68 @@
+// npm test: every check in order, stopping at the first that fails. Plain Node.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+
+const resultsFile = join('.token-manager', 'cache', 'test-results.json');
+
+/** Quiet checks show what they said only when they fail; the tests report as they go. */
+const checks = [
+  { name: 'formatting', run: ['prettier', '--check', '--log-level', 'warn', '.'] },
+  { name: 'lint', run: ['eslint', '--max-warnings', '0', '.'] },
+  { name: 'types', run: ['tsc', '--noEmit', '-p', 'tsconfig.json'] },
+  { name: 'unused code', run: ['knip'] },
+  { name: 'build', script: join('dev', 'build.mjs') },
+];
+
+/** Returns how many checks and tests passed and failed; a failure leaves what follows it out. */
+export function runChecks(root) {
+  let passed = 0;
+  for (const check of checks) {
+    if (!runQuietly(root, check)) return { passed, failed: 1 };
+    passed += 1;
+  }
+  const tests = runTests(root);
+  return { passed: passed + tests.passed, failed: tests.failed };
+}
+
+function runQuietly(root, { name, run, script }) {
+  const startedAt = performance.now();
+  process.stdout.write(`${name} … `);
+  const [command, ...args] =
+    script === undefined
+      ? [join('node_modules', '.bin', run[0]), ...run.slice(1)]
+      : [process.execPath, script];
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd: root,
+    encoding: 'utf8',
+  });
+  const seconds = ((performance.now() - startedAt) / 1_000).toFixed(1);
+  console.log(`${status === 0 ? 'ok' : 'FAILED'} ${seconds} s`);
+  if (status !== 0) process.stdout.write(`${error?.message ?? ''}${stdout ?? ''}${stderr ?? ''}\n`);
+  return status === 0;
+}
+
+function runTests(root) {
+  console.log('tests …');
+  const results = join(root, resultsFile);
+  rmSync(results, { force: true });
+  const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${resultsFile}`];
+  const { status } = spawnSync(join('node_modules', '.bin', 'vitest'), args, {
+    cwd: root,
+    // One stream, so that nothing of the tests can appear after our own last line.
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  const report = existsSync(results) ? JSON.parse(readFileSync(results, 'utf8')) : undefined;
+  return countTests(report, status);
+}
+
+/**
+ * Counts of vitest's JSON report. A run that failed without a failing test (a file that does not load,
+ * an unhandled error, a crash) counts as one failure, so that zero failures always means exit code 0.
+ */
+export function countTests(report, status) {
+  const passed = report?.numPassedTests ?? 0;
+  const failed = report?.numFailedTests ?? 0;
+  return { passed, failed: status === 0 ? failed : Math.max(failed, 1) };
+}
