@@ -17,11 +17,14 @@ const plaintext = new Secret('at-planted-token');
 const currentKeyLifetimeMs = 5 * 60_000;
 
 let database: TestDatabase;
+const running = new Set<Promise<unknown>>();
 beforeAll(async () => {
   database = await createTestDatabase();
 });
 afterAll(() => database.drop());
 beforeEach(async () => {
+  // A sealer rejects at its first missing key while the queries for the others still run.
+  await Promise.allSettled(running);
   await database.pool.query('delete from data_keys');
 });
 
@@ -56,7 +59,9 @@ function createSwitchablePool() {
   const pool: Queryable = {
     query(text, values) {
       state.queries += 1;
-      return (state.away ? nobody : database.pool).query(text, values);
+      const query = (state.away ? nobody : database.pool).query(text, values);
+      running.add(query);
+      return query;
     },
   };
   return { pool, state };
