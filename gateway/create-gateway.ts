@@ -23,7 +23,7 @@ import { addTokenRoutes } from './routes/token.ts';
 import { createTokenService } from './token-service.ts';
 
 export interface GatewayDependencies {
-  connections: ConnectionRegistry;
+  connections: Pick<ConnectionRegistry, 'readToken' | 'get' | 'list' | 'put'>;
   apps: AppRegistry;
   refreshEngine: RefreshEngine;
   clock: Clock;

@@ -32,10 +32,15 @@ export const readBody = createMiddleware<GatewayEnv>(async function readBody(c, 
 async function readText(body: ReadableStream<Uint8Array>): Promise<string> {
   const chunks: Uint8Array[] = [];
   let sizeBytes = 0;
-  for await (const chunk of body) {
-    sizeBytes += chunk.byteLength;
-    if (sizeBytes > bodyMaxBytes) throw tooLarge();
-    chunks.push(chunk);
+  try {
+    for await (const chunk of body) {
+      sizeBytes += chunk.byteLength;
+      if (sizeBytes > bodyMaxBytes) throw tooLarge();
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    // The caller hung up before the body was whole; this is for the log, nobody reads it.
+    throw error instanceof TokenManagerError ? error : new TokenManagerError('request_timeout');
   }
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));

@@ -73,6 +73,7 @@ export function createRefreshFlights(dependencies: {
 async function fly(engine: RefreshEngine, request: RefreshRequest): Promise<FlightOutcome> {
   const limit = new AbortController();
   const timer = setTimeout(() => limit.abort(), flightLimitMs);
+  timer.unref();
   try {
     return await engine.refresh(request, limit.signal);
   } catch (error) {

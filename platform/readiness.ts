@@ -14,11 +14,11 @@ export interface Readiness {
 }
 
 export interface ReadinessMonitor {
-  current(): Readiness;
+  current: () => Readiness;
   /** From now on `not_ready`: the process is about to end. */
-  drain(): void;
+  drain: () => void;
   /** Ends the polling; checks under way are left to their own deadlines. */
-  close(): void;
+  close: () => void;
 }
 
 /**

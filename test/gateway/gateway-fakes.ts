@@ -2,12 +2,7 @@ import { Writable } from 'node:stream';
 import type { RefreshResult } from '../../client/contract.ts';
 import type { App } from '../../connections/app.ts';
 import type { Connection } from '../../connections/connection.ts';
-import type {
-  AppRegistry,
-  ConnectionInput,
-  ConnectionRegistry,
-  ImportResult,
-} from '../../connections/registry.ts';
+import type { AppRegistry, ConnectionInput, ImportResult } from '../../connections/registry.ts';
 import { createGateway, type GatewayDependencies } from '../../gateway/create-gateway.ts';
 import type { GatewayApp } from '../../gateway/gateway-env.ts';
 import type { RefreshEngine, RefreshRequest } from '../../gateway/refresh-engine.ts';
@@ -147,7 +142,7 @@ export function createFakeGateway(options: FakeOptions = {}) {
     reads: 0,
     put: undefined as ((id: string, input: ConnectionInput) => Promise<ImportResult>) | undefined,
   };
-  const connections: ConnectionRegistry = {
+  const connections: GatewayDependencies['connections'] = {
     readToken(id) {
       state.reads += 1;
       const connection = rows.get(id);
@@ -187,7 +182,7 @@ export function createFakeGateway(options: FakeOptions = {}) {
   const metrics = createMetrics({ subsystem: 'test' });
   const startedMs = performance.now();
   const clock = { monotonicMs: () => performance.now(), wallMs: () => Date.now() };
-  const app = createGateway({
+  const dependencies: GatewayDependencies = {
     connections,
     apps,
     refreshEngine: engine,
@@ -209,8 +204,9 @@ export function createFakeGateway(options: FakeOptions = {}) {
     readiness: () => ({ status: 'ready', checks: { postgres: 'ok', temporal: 'ok' } }),
     logHttpRequests: true,
     ...replaced,
-  });
-  return { app, rows, row, engine, puts, state, lines, metrics };
+  };
+  const app = createGateway(dependencies);
+  return { app, dependencies, rows, row, engine, puts, state, lines, metrics };
 }
 
 /** A JSON request; the answer's body parsed. */
