@@ -1,0 +1,166 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Writable } from 'node:stream';
+import { Client, Connection } from '@temporalio/client';
+import { inject } from 'vitest';
+import { startAllInOne, type AllInOne } from '../../cli/all-in-one.ts';
+import { refreshWorkflowId } from '../../client/contract.ts';
+import { loadConfig } from '../../platform/config.ts';
+import { createLogger } from '../../platform/log.ts';
+import { createLocalKeyFile } from '../../vault/local-key-file.ts';
+import { createTestDatabase, type TestDatabase } from './database.ts';
+
+export interface Answer {
+  status: number;
+  headers: Headers;
+  /** Members of the JSON body; empty for none. */
+  body: Record<string, unknown>;
+}
+
+/** Gateway and worker as `npm start` runs them, over a database and a Task Queue of their own. */
+export interface TestStack {
+  origin: string;
+  database: TestDatabase;
+  temporal: Client;
+  allInOne: AllInOne;
+  /** Everything that was logged so far. */
+  logText(): string;
+  call(method: string, path: string, body?: unknown): Promise<Answer>;
+  /** Registers an app of the provider `generic` whose token endpoint is at the URL. */
+  addApp(tokenUrl: string, overrides?: Record<string, unknown>): Promise<string>;
+  /** Imports a connection whose access token has expired; answers its id. */
+  addConnection(
+    appId: string,
+    tokens: { accessToken: string; refreshToken: string },
+    members?: Record<string, unknown>,
+  ): Promise<string>;
+  /** Lets the stored access token expire now. */
+  expire(connectionId: string): Promise<void>;
+  getToken(connectionId: string, query?: string): Promise<Answer>;
+  refresh(connectionId: string, body?: unknown): Promise<Answer>;
+  /** The newest run of the connection's refresh. */
+  describeRun(connectionId: string): Promise<{ runId: string; status: string }>;
+  close(): Promise<void>;
+}
+
+export async function startTestStack(
+  options: { env?: Record<string, string> } = {},
+): Promise<TestStack> {
+  const database = await createTestDatabase();
+  const folder = mkdtempSync(join(tmpdir(), 'token-manager-stack-'));
+  const keyFile = join(folder, 'local.key');
+  await createLocalKeyFile(keyFile);
+  const config = loadConfig({
+    env: {
+      DATABASE_URL: database.url,
+      TEMPORAL_ADDRESS: inject('temporalAddress'),
+      TEMPORAL_NAMESPACE: inject('temporalNamespace'),
+      LOCAL_KEY_FILE: keyFile,
+      EGRESS_ALLOW: '127.0.0.1',
+      PORT: '0',
+      METRICS_PORT: '0',
+      PPROF_PORT: '0',
+      ...options.env,
+    },
+  });
+  // Test files share one Temporal: a Task Queue of its own keeps each stack's work with its worker.
+  config.temporal.taskQueues = { ...config.temporal.taskQueues, refresh: `test-${randomUUID()}` };
+  const logged: string[] = [];
+  const destination = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      logged.push(chunk.toString());
+      done();
+    },
+  });
+  const log = createLogger({ subsystem: 'test', level: 'debug', pretty: false, destination });
+  const allInOne = await startAllInOne({
+    config,
+    log,
+    build: {
+      name: 'token-manager',
+      version: '0.0.0',
+      commit: 'test',
+      builtAt: null,
+      node: process.version,
+      temporalSdk: 'test',
+    },
+    workflowBundlePath: inject('workflowBundlePath'),
+  });
+  const connection = await Connection.connect({ address: inject('temporalAddress') });
+  const temporal = new Client({ connection, namespace: inject('temporalNamespace') });
+  const origin = allInOne.gateway.url;
+
+  async function call(method: string, path: string, body?: unknown): Promise<Answer> {
+    const response = await fetch(`${origin}${path}`, {
+      method,
+      ...(body === undefined
+        ? {}
+        : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+    });
+    const text = await response.text();
+    return {
+      status: response.status,
+      headers: response.headers,
+      body: text === '' ? {} : (JSON.parse(text) as Record<string, unknown>),
+    };
+  }
+
+  async function put(path: string, body: unknown): Promise<void> {
+    const answer = await call('PUT', path, body);
+    if (answer.status >= 300) throw new Error(`PUT ${path}: ${JSON.stringify(answer.body)}`);
+  }
+
+  return {
+    origin,
+    database,
+    temporal,
+    allInOne,
+    logText: () => logged.join(''),
+    call,
+    async addApp(tokenUrl, overrides = {}) {
+      const appId = `app-${randomUUID()}`;
+      await put(`/v1/apps/${appId}`, {
+        provider: 'generic',
+        client_id: 'client',
+        client_secrets: ['client-secret-canary'],
+        overrides: { token_url: tokenUrl, ...overrides },
+      });
+      return appId;
+    },
+    async addConnection(appId, tokens, members = {}) {
+      const id = `c-${randomUUID()}`;
+      await put(`/v1/connections/${id}`, {
+        tenant_id: 'tenant',
+        app_id: appId,
+        access_token: tokens.accessToken,
+        refresh_token: tokens.refreshToken,
+        expires_in: 0,
+        ...members,
+      });
+      return id;
+    },
+    async expire(connectionId) {
+      await database.pool.query(
+        `update connections set expires_at = now() - interval '1 second', refresh_due_at = now()
+         where id = $1`,
+        [connectionId],
+      );
+    },
+    getToken: (connectionId, query = '') =>
+      call('GET', `/v1/connections/${connectionId}/token${query}`),
+    refresh: (connectionId, body) =>
+      call('POST', `/v1/connections/${connectionId}/token/refresh`, body),
+    async describeRun(connectionId) {
+      const run = await temporal.workflow.getHandle(refreshWorkflowId(connectionId)).describe();
+      return { runId: run.runId, status: run.status.name };
+    },
+    async close() {
+      await allInOne.close();
+      await connection.close();
+      await database.drop();
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
