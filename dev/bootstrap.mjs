@@ -13,9 +13,8 @@ const commands = {
     prepare();
     const { buildIfStale } = await import('./build.mjs');
     const startedAt = performance.now();
-    process.stdout.write('Build … ');
-    const built = await buildIfStale();
-    console.log(built ? `${((performance.now() - startedAt) / 1_000).toFixed(1)} s` : 'up to date');
+    const what = (await buildIfStale()) ? 'Build' : 'Build is up to date';
+    console.log(`${what} … ${((performance.now() - startedAt) / 1_000).toFixed(1)} s`);
     // In this process, so that signals, also kill -9, reach the stack itself.
     const { start } = await import('../dist/dev/start.js');
     await start(root);

@@ -7,6 +7,8 @@ export interface LocalData {
   cache: string;
   postgres: string;
   temporalLog: string;
+  /** A temporal.toml that says nothing, in place of the user's, which is for other clusters. */
+  temporalToml: string;
   localKeyFile: string;
   grants: string;
   clientSecret: string;
@@ -23,6 +25,7 @@ export function localDataIn(root: string): LocalData {
     cache: join(directory, 'cache'),
     postgres: join(directory, 'postgres'),
     temporalLog: join(directory, 'temporal.log'),
+    temporalToml: join(directory, 'temporal.toml'),
     localKeyFile: join(directory, 'local-key'),
     grants: join(directory, 'demo-grants.jsonl'),
     clientSecret: join(directory, 'demo-client-secret'),

@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import pg from 'pg';
 
@@ -69,7 +70,7 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
     const cli = await findTemporalCli({
       cliPath: env['TEMPORAL_CLI_PATH'],
       cacheDirectory: data.cache,
-      onDownload: (source) => process.stdout.write(`downloading ${source} … `),
+      onDownload: (source) => console.log(`Downloading the Temporal CLI: ${source} …`),
     });
     const temporal = await startTemporalDevServer({
       cli,
@@ -96,6 +97,7 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
 
   const localKeyFile = env['LOCAL_KEY_FILE'] ?? data.localKeyFile;
   if (env['LOCAL_KEY_FILE'] === undefined) await createLocalKeyFile(localKeyFile);
+  writeFileSync(data.temporalToml, '[profile.default]\n');
   const config = loadConfig({
     env: {
       ...withoutForeignServers(env),
@@ -103,10 +105,14 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
       LOCAL_KEY_FILE: localKeyFile,
       TEMPORAL_ADDRESS: temporalAddress,
       TEMPORAL_NAMESPACE: file.namespace,
-      TEMPORAL_CONFIG_FILE: '/dev/null',
+      TEMPORAL_CONFIG_FILE: data.temporalToml,
     },
-    defaults: { PORT: String(ports.gateway), EGRESS_ALLOW: loopback },
+    defaults: { PORT: String(ports.gateway), EGRESS_ALLOW: loopback, ALLOW_LOCAL_KEYS: 'true' },
   });
+  await assertPortIsFree(config.http.port, 'the gateway', 'PORT');
+  if (config.metrics.port !== 0) {
+    await assertPortIsFree(config.metrics.port, 'the metrics page', 'METRICS_PORT');
+  }
   const service = await step('Gateway and worker', async () => {
     const started = await startService(config);
     shutdown.add('Gateway and worker', started);
@@ -115,7 +121,7 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
   });
   await step('Demo connection', async () => {
     await registerDemo(service.url, provider);
-    return [undefined, 'demo'];
+    return [undefined, '`demo`'];
   });
 
   return {
@@ -133,21 +139,15 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
   };
 }
 
-/** One line a step: what, where, how long. */
+/** One line a step, once it is done: what, where, how long. */
 async function step<Result>(
   what: string,
   work: () => Promise<[result: Result, where: string]>,
 ): Promise<Result> {
   const startedAt = performance.now();
-  process.stdout.write(`${what} … `);
-  try {
-    const [result, where] = await work();
-    console.log(`${where}, ${((performance.now() - startedAt) / 1_000).toFixed(1)} s`);
-    return result;
-  } catch (error) {
-    console.log('failed');
-    throw error;
-  }
+  const [result, where] = await work();
+  console.log(`${what} ${where} … ${((performance.now() - startedAt) / 1_000).toFixed(1)} s`);
+  return result;
 }
 
 async function createDatabase(serverUrl: string): Promise<void> {
