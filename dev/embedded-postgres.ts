@@ -66,7 +66,7 @@ export async function startEmbeddedPostgres(
   const binaries = findPostgresBinaries();
   mkdirSync(dirname(dataDirectory), { recursive: true });
   const launch = planUnprivilegedLaunch([dirname(dataDirectory), binaries.postgres]);
-  const password = ensureCluster(dataDirectory, binaries.initdb, launch);
+  const password = ensureCluster(options, binaries.initdb, launch);
   const url = (database: string): string =>
     `postgres://${superuser}:${password}@127.0.0.1:${port}/${database}`;
 
@@ -115,27 +115,21 @@ function ensureCluster(dataDirectory: string, initdb: string, launch: Unprivileg
   rmSync(unfinished, { recursive: true, force: true });
   mkdirSync(unfinished, { mode: 0o700 });
   launch.own(unfinished);
-  runInitdb(initdb, unfinished, password, launch);
+  const flags = options.fsync ? [] : ['--no-sync'];
+  runInitdb([...launch.prefix, initdb, `--pgdata=${unfinished}`, ...flags], password, launch);
   renameSync(unfinished, dataDirectory);
   return password;
 }
 
-function runInitdb(
-  initdb: string,
-  directory: string,
-  password: string,
-  launch: UnprivilegedLaunch,
-): void {
+function runInitdb(command: string[], password: string, launch: UnprivilegedLaunch): void {
   const scratch = mkdtempSync(join(tmpdir(), 'token-manager-initdb-'));
   const scratchFile = join(scratch, 'password');
   try {
     writeFileSync(scratchFile, password, { mode: 0o600 });
     launch.own(scratch);
     launch.own(scratchFile);
-    const [command, ...args] = [
-      ...launch.prefix,
-      initdb,
-      `--pgdata=${directory}`,
+    const [program = '', ...args] = [
+      ...command,
       `--username=${superuser}`,
       `--pwfile=${scratchFile}`,
       '--auth=scram-sha-256',
@@ -146,10 +140,10 @@ function runInitdb(
       '--builtin-locale=C.UTF-8',
       '--no-instructions',
     ];
-    const run = spawnSync(command, args, { ...launch.options, cwd: '/', encoding: 'utf8' });
+    const run = spawnSync(program, args, { ...launch.options, cwd: '/', encoding: 'utf8' });
     if (run.status !== 0) {
       throw new SetupError(
-        `PostgreSQL could not make its data directory ${directory}: ` +
+        'PostgreSQL could not make its data directory: ' +
           (run.error?.message ?? run.stderr.trim()),
       );
     }

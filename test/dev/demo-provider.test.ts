@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -149,6 +149,17 @@ test('a new grant of the same connection outlives the family before it', async (
   expect((await refresh(provider, grant.refresh_token)).status).toBe(200);
 });
 
+test('nothing of a revoked family comes to life again', () => {
+  const store = inMemory();
+  store.addGrant('g1', 'c1');
+  store.put('RefreshToken', 'token', { grantId: 'g1' }, 60);
+  store.revoke('g1', 'reuse');
+  // The winner of the race saves its successor only now.
+  store.put('RefreshToken', 'successor', { grantId: 'g1' }, 60);
+  expect(store.find('RefreshToken', 'token')).toBeUndefined();
+  expect(store.find('RefreshToken', 'successor')).toBeUndefined();
+});
+
 test('revoking on request ends the family and is not counted as reuse', async () => {
   const provider = await serve(inMemory());
   const grant = await provider.createGrant('c1');
@@ -225,7 +236,6 @@ test('grants, spent tokens and counts survive a restart, and so does a torn last
   await refresh(provider, dead.refresh_token);
   const counts = provider.stats();
   // No close: a killed process does not tidy up. The second restart reads what the first compacted.
-  const { appendFileSync } = await import('node:fs');
   appendFileSync(journalFile, '{"op":"put","mod');
   open().close();
   expect(statSync(journalFile).mode & 0o777).toBe(0o600);
