@@ -99,7 +99,12 @@ export async function endLeftoverPostgres(dataDirectory: string): Promise<void> 
 }
 
 /** Makes the cluster if there is none. Returns the superuser's password. */
-function ensureCluster(dataDirectory: string, initdb: string, launch: UnprivilegedLaunch): string {
+function ensureCluster(
+  options: EmbeddedPostgresOptions,
+  initdb: string,
+  launch: UnprivilegedLaunch,
+): string {
+  const { dataDirectory } = options;
   const passwordFile = `${dataDirectory}.password`;
   if (existsSync(dataDirectory)) {
     if (existsSync(passwordFile)) return readFileSync(passwordFile, 'utf8').trim();
@@ -128,7 +133,7 @@ function runInitdb(command: string[], password: string, launch: UnprivilegedLaun
     writeFileSync(scratchFile, password, { mode: 0o600 });
     launch.own(scratch);
     launch.own(scratchFile);
-    const [program = '', ...args] = [
+    const [program, ...args] = [
       ...command,
       `--username=${superuser}`,
       `--pwfile=${scratchFile}`,

@@ -37,7 +37,7 @@ export async function startService(config: Config): Promise<RunningService> {
   return {
     url: service.gateway.url,
     metricsUrl: service.gateway.metricsUrl,
-    ended: service.running.then(
+    ended: service.worker.running.then(
       () => 'The worker has ended.',
       (error: unknown) => `The worker has failed: ${error instanceof Error ? error.message : '?'}`,
     ),

@@ -28,6 +28,7 @@ export default async function globalSetup(project: TestProject): Promise<() => P
   const directory = mkdtempSync(join(tmpdir(), 'token-manager-test-'));
   // PostgreSQL runs as another user where the tests run as root.
   chmodSync(directory, 0o755);
+  const kill = killAtExit();
   const workflowBundlePath = join(directory, 'workflow-bundle.js');
   const [postgres, temporal, bundle] = await Promise.all([
     startEmbeddedPostgres({
@@ -35,21 +36,37 @@ export default async function globalSetup(project: TestProject): Promise<() => P
       port: await findFreePort(),
       portSetting: 'run the tests again',
       fsync: false,
-    }),
+    }).then(kill.add),
     startTestTemporal({
       cliPath: process.env['TEMPORAL_CLI_PATH'],
       namespace: temporalNamespace,
       directory,
-    }),
+    }).then(kill.add),
     bundleWorkflowCode({
       workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
       logger: new DefaultLogger('WARN'),
     }),
   ]);
   writeFileSync(workflowBundlePath, bundle.code);
-  // The servers are detached: a run that ends without its teardown must take them along.
-  const killServers = (): void => {
-    for (const { pid } of [postgres, temporal]) {
+  project.provide('postgresUrl', postgres.url('postgres'));
+  project.provide('temporalAddress', temporal.address);
+  project.provide('temporalNamespace', temporalNamespace);
+  project.provide('workflowBundlePath', workflowBundlePath);
+  return async () => {
+    await Promise.all([postgres.stop(), temporal.stop()]);
+    kill.forget();
+    rmSync(directory, { recursive: true, force: true });
+  };
+}
+
+/** The servers are detached: a run that ends without its teardown must take them along. */
+function killAtExit(): {
+  add: <Server extends { pid: number }>(server: Server) => Server;
+  forget: () => void;
+} {
+  const pids: number[] = [];
+  const killAll = (): void => {
+    for (const pid of pids) {
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
@@ -57,15 +74,12 @@ export default async function globalSetup(project: TestProject): Promise<() => P
       }
     }
   };
-  process.once('exit', killServers);
-
-  project.provide('postgresUrl', postgres.url('postgres'));
-  project.provide('temporalAddress', temporal.address);
-  project.provide('temporalNamespace', temporalNamespace);
-  project.provide('workflowBundlePath', workflowBundlePath);
-  return async () => {
-    await Promise.all([postgres.stop(), temporal.stop()]);
-    process.removeListener('exit', killServers);
-    rmSync(directory, { recursive: true, force: true });
+  process.once('exit', killAll);
+  return {
+    add(server) {
+      pids.push(server.pid);
+      return server;
+    },
+    forget: () => process.removeListener('exit', killAll),
   };
 }
