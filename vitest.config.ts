@@ -18,6 +18,7 @@ export default defineConfig({
           name: 'stack',
           include: [stackTests],
           globalSetup: 'test/support/global-setup.ts',
+          setupFiles: 'test/support/quiet-temporal.ts',
           // Two cores carry PostgreSQL, Temporal and the tests: one file at a time keeps timing honest.
           fileParallelism: false,
         },

@@ -22,5 +22,5 @@ export interface ExchangeDependencies {
   random: () => number;
   randomUuid: () => string;
   log: Logger;
-  metrics: Pick<Metrics, 'refreshDurationSeconds' | 'providerRequests'>;
+  metrics: Pick<Metrics, 'refreshes' | 'refreshDurationSeconds' | 'providerRequests'>;
 }

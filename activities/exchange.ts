@@ -8,7 +8,12 @@ import type {
   Verdict,
 } from '../connections/exchange.ts';
 import { judgeAnswer, type Judgement } from '../oauth/failure-class.ts';
-import { answerWithinMs, providerDeadlineMs, sendLimitMs } from '../oauth/rotation.ts';
+import {
+  answerWithinMs,
+  providerDeadlineMs,
+  replayAllowed,
+  sendLimitMs,
+} from '../oauth/rotation.ts';
 import { extractTokens } from '../oauth/token-answer.ts';
 import type { TokenAnswer, TokenConnection } from '../oauth/token-endpoint.ts';
 import { isStoreAway } from './activity-failure.ts';
@@ -162,17 +167,20 @@ export class Exchange {
       return storeAwayStep(input, settlement);
     }
     if (settlement.class !== 'ambiguous') return afterFailure(subject, settlement);
-    return resolveStep(
-      subject,
-      {
-        ...claim,
-        workflowRunId: this.#facts.runId,
-        elapsedMs: this.#facts.replay === null ? 0 : this.#sinceFirstSendMs(this.#facts.replay),
-        // The call is dead and nobody else holds an answer: the back-off is all there is to wait for.
-        settleMs: settlement.retryAfterMs,
-      },
-      prepared.definition.rotation,
-    );
+    const { replay, runId } = this.#facts;
+    const decision = replayAllowed(prepared.definition.rotation, {
+      replays: claim.replays,
+      elapsedMs: replay === null ? 0 : claim.claimedAt.getTime() - replay.firstSentAt.getTime(),
+    });
+    // The call is dead and nobody else holds an answer: a replay waits for its back-off, nothing else.
+    const settleMs = decision === 'replay' ? settlement.retryAfterMs : 0;
+    return resolveStep(subject, {
+      generation: claim.generation,
+      attempt: claim.attempt,
+      workflowRunId: runId,
+      settleMs,
+      decision,
+    });
   }
 
   #judged(
@@ -210,10 +218,6 @@ export class Exchange {
     claimId: string;
   } {
     return { ...this.#attempt(), claimId: this.#claimId, ...failure };
-  }
-
-  #sinceFirstSendMs(replay: RefreshIntent): number {
-    return this.#facts.subject.connection.readAt.getTime() - replay.firstSentAt.getTime();
   }
 
   #attempt(): { connectionId: string; generation: number; record: AttemptRecord } {

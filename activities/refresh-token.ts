@@ -35,7 +35,7 @@ async function refresh(
   input: RefreshTokenInput,
   runId: string,
 ): Promise<RefreshStep> {
-  const { store } = dependencies;
+  const { store, metrics } = dependencies;
   try {
     if (input.unsettled !== null) await store.settle(input.unsettled);
     for (let round = 0; round < standingRoundsMax; round += 1) {
@@ -56,7 +56,10 @@ async function refresh(
         replay: standing.replay,
       });
       const step = await exchange.run();
-      if (step !== 'claim_lost') return step;
+      if (step === 'claim_lost') continue;
+      const { outcome } = step.result;
+      metrics.refreshes.inc({ provider: subject.app.provider, outcome, trigger: input.trigger });
+      return step;
     }
     return storeAwayStep(input, null, claimRaceRetryMs);
   } catch (error) {

@@ -6,8 +6,7 @@ import type {
   Settlement,
   Verdict,
 } from '../connections/exchange.ts';
-import { replayAllowed, type Rotation } from '../oauth/rotation.ts';
-import type { RefreshStep, RefreshTokenInput } from './refresh-step.ts';
+import type { AmbiguousAttempt, RefreshStep, RefreshTokenInput } from './refresh-step.ts';
 
 const storeAwayRetryMs = 1_000;
 
@@ -69,28 +68,6 @@ export function afterFailure(
 }
 
 /** Somebody's attempt ended without anybody knowing how. */
-export function resolveStep(
-  subject: ExchangeSubject,
-  ambiguous: {
-    generation: number;
-    attempt: number;
-    replays: number;
-    /** The run whose history may hold a sealed result. */
-    workflowRunId: string;
-    elapsedMs: number;
-    settleMs: number;
-  },
-  rotation: Rotation,
-): RefreshStep {
-  return {
-    next: 'resolve',
-    ambiguous: {
-      generation: ambiguous.generation,
-      attempt: ambiguous.attempt,
-      workflowRunId: ambiguous.workflowRunId,
-      settleMs: ambiguous.settleMs,
-      decision: replayAllowed(rotation, ambiguous),
-    },
-    result: resultOf(subject.connection, 'uncertain'),
-  };
+export function resolveStep(subject: ExchangeSubject, ambiguous: AmbiguousAttempt): RefreshStep {
+  return { next: 'resolve', ambiguous, result: resultOf(subject.connection, 'uncertain') };
 }

@@ -1,7 +1,7 @@
 import type { RefreshOutcome } from '../client/contract.ts';
 import type { ExchangeStanding } from '../connections/exchange-standing.ts';
 import type { ExchangeSubject, RefreshIntent } from '../connections/exchange.ts';
-import { settlingMs } from '../oauth/rotation.ts';
+import { replayAllowed, settlingMs } from '../oauth/rotation.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
 import { openResult, sealTokens } from './kept-tokens.ts';
 import type { RefreshStep } from './refresh-step.ts';
@@ -79,13 +79,14 @@ async function resolve(
   });
   const { rotation } = providers.resolve(app.provider, app.overrides);
   const nowMs = connection.readAt.getTime();
-  return resolveStep(
-    subject,
-    {
-      ...intent,
+  return resolveStep(subject, {
+    generation: intent.generation,
+    attempt: intent.attempt,
+    workflowRunId: intent.workflowRunId,
+    settleMs: Math.max(intent.answerBy.getTime() + settlingMs(rotation) - nowMs, 0),
+    decision: replayAllowed(rotation, {
+      replays: intent.replays,
       elapsedMs: nowMs - intent.firstSentAt.getTime(),
-      settleMs: Math.max(intent.answerBy.getTime() + settlingMs(rotation) - nowMs, 0),
-    },
-    rotation,
-  );
+    }),
+  });
 }

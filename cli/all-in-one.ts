@@ -17,8 +17,7 @@ const probeDeadlineMs = 2_000;
 export interface AllInOne {
   gateway: ComposedGateway;
   services: Services;
-  /** Rejects if the worker cannot go on; resolves after `close`. */
-  running: Promise<void>;
+  worker: ComposedWorker;
   /** Drains the gateway, then the worker, then closes the connections. */
   close(): Promise<void>;
 }
@@ -73,7 +72,7 @@ export async function startAllInOne(given: {
       },
     });
     opened.unshift(gateway);
-    return { gateway, services, running: worker.running, close: () => closeAll(opened) };
+    return { gateway, services, worker, close: () => closeAll(opened) };
   } catch (error) {
     await closeAll(opened);
     throw error;

@@ -4,12 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { Client, Connection } from '@temporalio/client';
+import { NativeConnection } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { startAllInOne, type AllInOne } from '../../cli/all-in-one.ts';
 import { refreshWorkflowId } from '../../client/contract.ts';
 import { loadConfig } from '../../platform/config.ts';
 import { createLogger } from '../../platform/log.ts';
 import { createLocalKeyFile } from '../../vault/local-key-file.ts';
+import { composeWorker, type ComposedWorker } from '../../worker/compose-worker.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
 
 export interface Answer {
@@ -25,6 +27,8 @@ export interface TestStack {
   database: TestDatabase;
   temporal: Client;
   allInOne: AllInOne;
+  /** One more worker on the same Task Queue. */
+  addWorker(): Promise<ComposedWorker>;
   /** Everything that was logged so far. */
   logText(): string;
   call(method: string, path: string, body?: unknown): Promise<Answer>;
@@ -40,6 +44,10 @@ export interface TestStack {
   expire(connectionId: string): Promise<void>;
   getToken(connectionId: string, query?: string): Promise<Answer>;
   refresh(connectionId: string, body?: unknown): Promise<Answer>;
+  /** Loses what the worker has in memory, as when its process dies, and starts another. */
+  replaceWorker(): Promise<void>;
+  /** Every event of the newest run of the connection's refresh, payloads decoded. */
+  historyOf(connectionId: string): Promise<string>;
   /** The newest run of the connection's refresh. */
   describeRun(connectionId: string): Promise<{ runId: string; status: string }>;
   close(): Promise<void>;
@@ -112,11 +120,42 @@ export async function startTestStack(
     if (answer.status >= 300) throw new Error(`PUT ${path}: ${JSON.stringify(answer.body)}`);
   }
 
+  const addedWorkers: ComposedWorker[] = [];
+
+  async function addWorker(): Promise<ComposedWorker> {
+    const native = await NativeConnection.connect({ address: inject('temporalAddress') });
+    const client = new Client({ connection: native, namespace: inject('temporalNamespace') });
+    const worker = await composeWorker({
+      ...allInOne.services,
+      connection: native,
+      client,
+      workflowBundlePath: inject('workflowBundlePath'),
+    });
+    const added = {
+      ...worker,
+      async close() {
+        await worker.close();
+        await native.close();
+      },
+    };
+    addedWorkers.push(added);
+    return added;
+  }
+
   return {
     origin,
     database,
     temporal,
     allInOne,
+    addWorker,
+    async replaceWorker() {
+      await allInOne.worker.close();
+      await addWorker();
+    },
+    async historyOf(connectionId) {
+      const handle = temporal.workflow.getHandle(refreshWorkflowId(connectionId));
+      return readableJson(await handle.fetchHistory());
+    },
     logText: () => logged.join(''),
     call,
     async addApp(tokenUrl, overrides = {}) {
@@ -157,10 +196,22 @@ export async function startTestStack(
       return { runId: run.runId, status: run.status.name };
     },
     async close() {
+      for (const worker of addedWorkers) await worker.close();
       await allInOne.close();
       await connection.close();
       await database.drop();
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** Payloads are bytes; what they hold is text. */
+function readableJson(value: unknown): string {
+  return JSON.stringify(value, (_key, member: unknown) => {
+    const isBuffer =
+      typeof member === 'object' && member !== null && 'type' in member && member.type === 'Buffer';
+    if (isBuffer)
+      return Buffer.from((member as unknown as { data: number[] }).data).toString('utf8');
+    return member instanceof Uint8Array ? Buffer.from(member).toString('utf8') : member;
+  });
 }

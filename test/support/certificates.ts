@@ -1,0 +1,38 @@
+import { isIP } from 'node:net';
+import { generate } from 'selfsigned';
+
+/** A server's key pair and the authority that vouches for it, all PEM. */
+export interface ServerCertificates {
+  authority: string;
+  key: string;
+  cert: string;
+}
+
+/** Makes an authority and has it certify a server of these names and addresses. */
+export async function issueCertificates(names: string[]): Promise<ServerCertificates> {
+  const authority = await generate([{ name: 'commonName', value: 'Test authority' }], {
+    keyType: 'ec',
+    algorithm: 'sha256',
+    extensions: [
+      { name: 'basicConstraints', cA: true, critical: true },
+      { name: 'keyUsage', keyCertSign: true, cRLSign: true },
+    ],
+  });
+  const server = await generate([{ name: 'commonName', value: names[0] ?? 'localhost' }], {
+    keyType: 'ec',
+    algorithm: 'sha256',
+    ca: { key: authority.private, cert: authority.cert },
+    extensions: [
+      { name: 'basicConstraints', cA: false },
+      { name: 'keyUsage', digitalSignature: true },
+      { name: 'extKeyUsage', serverAuth: true },
+      {
+        name: 'subjectAltName',
+        altNames: names.map((name) =>
+          isIP(name) === 0 ? { type: 2, value: name } : { type: 7, ip: name },
+        ),
+      },
+    ],
+  });
+  return { authority: authority.cert, key: server.private, cert: server.cert };
+}
