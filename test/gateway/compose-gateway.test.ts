@@ -116,6 +116,19 @@ describe('a composed gateway', () => {
     expect((await stays).status).toBe(200);
   });
 
+  it('does not wait for a connection that never carried a request', async () => {
+    const { gateway } = await compose();
+    const { port, hostname } = new URL(gateway.url);
+    const idle = connect(Number(port), hostname);
+    await new Promise((resolve) => idle.once('connect', resolve));
+    const ended = new Promise((resolve) => idle.once('close', resolve));
+    idle.on('error', () => undefined);
+    const startedMs = performance.now();
+    await gateway.close();
+    await ended;
+    expect(performance.now() - startedMs).toBeLessThan(2_000);
+  });
+
   it('drains: finishes what it has begun, accepts nothing more, ends kept-alive connections', async () => {
     const { gateway, engine, rows } = await compose({ row: connectionRow(expired) });
     const agent = new Agent({ keepAlive: true });
@@ -132,7 +145,8 @@ describe('a composed gateway', () => {
     const closing = gateway.close().then(() => {
       closed = true;
     });
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    // Longer than the sweep that ends idle connections takes to come round.
+    await new Promise((resolve) => setTimeout(resolve, 250));
     expect(closed).toBe(false);
     await expect(fetch(`${gateway.url}/ping`)).rejects.toThrow();
     engine.calls[0]?.resolve(refreshRow(rows));

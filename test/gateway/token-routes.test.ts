@@ -406,14 +406,16 @@ describe('single flight', () => {
     expect(body).toMatch(/token_manager_token_reads_total\{.*source="refresh".*\} 1000/);
   });
 
-  it('coalesces five forced callers, and a force that finds their run already satisfied', async () => {
+  it('coalesces ten forced callers, and counts them as one against the limit', async () => {
     const { app, engine, rows } = createFakeGateway();
-    const forced = Array.from({ length: 5 }, () => call(app, 'POST', refreshPath, { force: true }));
+    const forced = Array.from({ length: 10 }, () =>
+      call(app, 'POST', refreshPath, { force: true }),
+    );
     await vi.waitFor(() => expect(engine.calls).toHaveLength(1));
     await settle();
     engine.calls[0]?.resolve(refreshRow(rows));
     const answers = await Promise.all(forced);
-    expect(answers.map(({ json }) => json['token_version'])).toEqual([8, 8, 8, 8, 8]);
+    expect(answers.map(({ json }) => json['token_version'])).toEqual(new Array(10).fill(8));
     expect(engine.calls).toHaveLength(1);
   });
 
@@ -473,6 +475,12 @@ describe('single flight', () => {
     engine.calls[0]?.resolve(refreshRow(rows));
     expect((await stays).status).toBe(200);
   });
+
+  it('a caller that has already gone does not wait', async () => {
+    const { app, engine } = createFakeGateway({ row: connectionRow(expired) });
+    const answer = await call(app, 'GET', tokenPath, undefined, { signal: AbortSignal.abort() });
+    expect([answer.status, engine.calls.length]).toEqual([503, 1]);
+  }, 2_000);
 
   it('lets 6 refreshes a minute be forced on a valid token, then answers refresh_limited', async () => {
     const { app, engine, rows } = createFakeGateway();
