@@ -40,11 +40,18 @@ interface HttpExchange {
  */
 export async function exchangeHttp(exchange: HttpExchange): Promise<TokenAnswer> {
   const { socket, origin, http, deadlineMs } = exchange;
+  let isHandedOver = false;
   const client = new Client(origin, {
-    // In a turn of its own: undici overlooks a connection that is there before it has asked.
+    // In a turn of its own, for undici overlooks a connection that is there before it has asked; and
+    // once only, for over a dead socket it would ask again and again.
     connect: (_options, done) => {
       queueMicrotask(() => {
-        done(null, socket);
+        if (isHandedOver || !isOpen(socket)) {
+          done(new Error('the connection is closed'), null);
+        } else {
+          isHandedOver = true;
+          done(null, socket);
+        }
       });
     },
     pipelining: 1,
@@ -126,11 +133,13 @@ function createAnswerReader(
 
 /** Asked last, so that nothing is sent over a dead connection or after the limit. */
 function refusalToSend(exchange: HttpExchange): string | null {
-  const { socket } = exchange;
-  // Bytes that came before the request cannot be its answer.
-  const isOpen = socket.writable && socket.readable && socket.readableLength === 0;
-  if (!isOpen) return 'connection_closed';
+  if (!isOpen(exchange.socket)) return 'connection_closed';
   return exchange.mayStillSend() ? null : 'send_limit';
+}
+
+function isOpen(socket: Socket): boolean {
+  // Bytes that came before the request cannot be its answer.
+  return socket.writable && socket.readable && socket.readableLength === 0;
 }
 
 async function readAnswer(

@@ -2,6 +2,8 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createGzip } from 'node:zlib';
 import type { ServerCertificates } from './certificates.ts';
@@ -211,13 +213,12 @@ async function trickle(response: ServerResponse, body: Buffer, chunkBytes: numbe
 }
 
 async function writeBomb(response: ServerResponse, sizeBytes: number): Promise<void> {
-  const gzip = createGzip();
-  gzip.pipe(response);
   const zeros = Buffer.alloc(bombChunkBytes);
-  for (let at = 0; at < sizeBytes && !response.destroyed; at += bombChunkBytes) {
-    if (!gzip.write(zeros)) await Promise.race([once(gzip, 'drain'), once(response, 'close')]);
-  }
-  gzip.end();
+  const chunks = function* (): Generator<Buffer> {
+    for (let at = 0; at < sizeBytes; at += bombChunkBytes) yield zeros;
+  };
+  // Ends in an error when the client has had enough, which is what the bomb is for.
+  await pipeline(Readable.from(chunks()), createGzip(), response).catch(() => undefined);
 }
 
 function drop(socket: Socket | null, how: 'close' | 'reset'): void {
