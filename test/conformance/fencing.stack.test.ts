@@ -147,7 +147,7 @@ describe('answers and the store', () => {
     release();
     // The exchange gives up, and its run holds the sealed tokens; then run and process are lost.
     await expect
-      .poll(async () => (await stack.historyOf(id)).includes('\\"next\\":\\"store\\"'), {
+      .poll(async () => (await stack.historyOf(id)).includes('"next":"store"'), {
         timeout: 20_000,
       })
       .toBe(true);

@@ -205,13 +205,15 @@ export async function startTestStack(
   };
 }
 
-/** Payloads are bytes; what they hold is text. */
-function readableJson(value: unknown): string {
-  return JSON.stringify(value, (_key, member: unknown) => {
-    const isBuffer =
-      typeof member === 'object' && member !== null && 'type' in member && member.type === 'Buffer';
-    if (isBuffer)
-      return Buffer.from((member as unknown as { data: number[] }).data).toString('utf8');
-    return member instanceof Uint8Array ? Buffer.from(member).toString('utf8') : member;
+/** The events as JSON, and after them every payload, which JSON shows in base64. */
+function readableJson(history: unknown): string {
+  const payloads: string[] = [];
+  // The classes of the protocol write themselves as JSON of their own; only that JSON is walked.
+  const events = JSON.stringify(JSON.parse(JSON.stringify(history)), (name, member: unknown) => {
+    if (name === 'data' && typeof member === 'string') {
+      payloads.push(Buffer.from(member, 'base64').toString('utf8'));
+    }
+    return member;
   });
+  return [events, ...payloads].join('\n');
 }
