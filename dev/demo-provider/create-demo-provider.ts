@@ -31,7 +31,7 @@ interface OwnedToken {
   clientId?: string | undefined;
 }
 
-export interface IssuedGrant {
+interface IssuedGrant {
   access_token: string;
   refresh_token: string;
   /** Seconds. */
