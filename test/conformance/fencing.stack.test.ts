@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import Long from 'long';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { refreshWorkflowId } from '../../client/contract.ts';
 import {
@@ -124,12 +123,16 @@ describe('answers and the store', () => {
   it('stores the answer of a call whose run is reset', async () => {
     const { id, refreshToken, caller, release } = await holdAnswer();
     const run = await stack.describeRun(id);
+    const handle = stack.temporal.workflow.getHandle(refreshWorkflowId(id));
+    const firstTask = (await handle.fetchHistory()).events?.find(
+      (event) => event.workflowTaskCompletedEventAttributes,
+    );
     await stack.temporal.workflowService.resetWorkflowExecution({
       namespace: stack.temporal.options.namespace,
       workflowExecution: { workflowId: refreshWorkflowId(id), runId: run.runId },
       reason: 'test',
       requestId: run.runId,
-      workflowTaskFinishEventId: Long.fromNumber(4),
+      workflowTaskFinishEventId: firstTask?.eventId ?? null,
     });
     await sleep(500);
     release();
