@@ -35,8 +35,16 @@ export interface ProviderFacts {
   rotationClass: RotationClass;
   /** Origins of the token, refresh, revoke and introspect endpoints as written, templates included. */
   endpointHosts: string[];
-  defaultTtlSeconds: number | null;
-  neverExpires: boolean;
+}
+
+/** What is known of an imported access token whose body named no lifetime. */
+export interface UnstatedLifetime {
+  accessToken: Secret;
+  /** The lifetime of the token before it, as issued. */
+  lastLifetimeSeconds: number | null;
+  /** The connection can get another token when this one ends. */
+  canRefresh: boolean;
+  now: Date;
 }
 
 export interface ProviderRules {
@@ -51,4 +59,14 @@ export interface ProviderRules {
     overrides: Record<string, unknown>,
     variables: Record<string, string>,
   ): void;
+  /**
+   * The expiry policy for a token without a lifetime (docs/api.md, missing `expires_in`); null: it never
+   * expires. `clamp` bounds a lifetime and answers null for none.
+   */
+  assumeLifetime(
+    provider: string,
+    overrides: Record<string, unknown>,
+    token: UnstatedLifetime,
+    clamp: (seconds: number | null) => number | null,
+  ): { lifetimeSeconds: number | null; assumed: boolean };
 }

@@ -78,7 +78,9 @@ export function reauthorizationReason(
   return expired && !isRefreshable(connection) ? 'no_refresh_token' : null;
 }
 
-export function isRefreshable(connection: Connection): boolean {
+export function isRefreshable(
+  connection: Pick<Connection, 'credential' | 'hasAccessToken' | 'hasRefreshToken'>,
+): boolean {
   switch (connection.credential) {
     case 'refresh_token':
       return connection.hasRefreshToken;

@@ -4,6 +4,7 @@ import type { ProviderFacts } from './app.ts';
 import { connectionColumns, connectionFromRow, type ConnectionRow } from './connection-row.ts';
 import type { ConnectionRegistryDependencies } from './connection-registry.ts';
 import type { Connection, RotationClass } from './connection.ts';
+import { clampLifetimeSeconds } from './freshness.ts';
 import { importedExpiry } from './import-expiry.ts';
 import type { ConnectionInput, ImportResult } from './registry.ts';
 import { inTransaction, queryStore, type Queryable } from './store-query.ts';
@@ -102,8 +103,10 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
       }
       const now = await readClock(transaction);
       const expiry = importedExpiry(input, kept?.connection, {
-        facts: app.facts,
+        credential: app.facts.credential,
         tokens,
+        assumeLifetime: (token) =>
+          providers.assumeLifetime(app.provider, app.overrides, token, clampLifetimeSeconds),
         now,
         fraction: random(),
       });

@@ -1,10 +1,8 @@
-import type { Secret } from '../platform/secret.ts';
-import type { ProviderFacts } from './app.ts';
-import type { Connection } from './connection.ts';
-import { clampLifetimeSeconds, refreshDueAt } from './freshness.ts';
+import type { UnstatedLifetime } from './app.ts';
+import { isRefreshable, type Connection, type CredentialKind } from './connection.ts';
+import { clampLifetimeSeconds, lifetimeMinSeconds, refreshDueAt } from './freshness.ts';
 import type { ConnectionInput } from './registry.ts';
-
-const assumedTtlSeconds = 3_600;
+import type { Secret } from '../platform/secret.ts';
 
 interface ImportedExpiry {
   expiresAt: Date | null;
@@ -13,52 +11,75 @@ interface ImportedExpiry {
   refreshDueAt: Date | null;
 }
 
-/** The expiry of what is stored now: the body's, the kept token's, or the provider's expiry policy. */
+/**
+ * The expiry of what is stored now: the body's, the kept token's, or what `assumeLifetime`, the
+ * provider's expiry policy, says of a new token without one.
+ */
 export function importedExpiry(
   input: ConnectionInput,
   kept: Connection | undefined,
   context: {
-    facts: ProviderFacts;
+    credential: CredentialKind;
     tokens: { access: Secret | null; refresh: Secret | null };
+    assumeLifetime: (token: UnstatedLifetime) => {
+      lifetimeSeconds: number | null;
+      assumed: boolean;
+    };
     now: Date;
     fraction: number;
   },
 ): ImportedExpiry {
-  const { facts, tokens, now, fraction } = context;
+  const { credential, tokens, assumeLifetime, now, fraction } = context;
   if (tokens.access === null) {
     return { expiresAt: null, lifetimeSeconds: null, assumed: false, refreshDueAt: now };
   }
+  const canRefresh = isRefreshable({
+    credential,
+    hasAccessToken: true,
+    hasRefreshToken: tokens.refresh !== null,
+  });
+  const dueAt = (expiresAt: Date | null, lifetimeSeconds: number | null): Date | null =>
+    expiresAt === null || !canRefresh
+      ? null
+      : refreshDueAt({
+          expiresAt,
+          lifetimeSeconds: lifetimeSeconds ?? lifetimeMinSeconds,
+          now,
+          fraction,
+        });
+
   if (input.accessToken === undefined && kept !== undefined) {
-    return {
-      expiresAt: kept.expiresAt,
-      lifetimeSeconds: kept.lifetimeSeconds,
-      assumed: kept.expiryAssumed,
-      refreshDueAt: kept.refreshDueAt,
-    };
+    const { expiresAt, lifetimeSeconds, expiryAssumed } = kept;
+    // A verdict, or the want of a refresh token, may have taken the due time away.
+    const due = kept.refreshDueAt ?? dueAt(expiresAt, lifetimeSeconds);
+    return { expiresAt, lifetimeSeconds, assumed: expiryAssumed, refreshDueAt: due };
   }
   const given = givenLifetimeSeconds(input, now);
-  const canRefresh = tokens.refresh !== null || facts.credential !== 'refresh_token';
-  if (given === null && (facts.neverExpires || !canRefresh)) {
-    return { expiresAt: null, lifetimeSeconds: null, assumed: false, refreshDueAt: null };
+  if (given !== null && given <= 0) {
+    // It has expired already. For how long it was issued nobody knows: no rule may build on the 0.
+    const expiresAt = after(now, given);
+    const due = dueAt(expiresAt, null);
+    return { expiresAt, lifetimeSeconds: null, assumed: false, refreshDueAt: due };
   }
-  const policy = facts.defaultTtlSeconds ?? kept?.lifetimeSeconds ?? assumedTtlSeconds;
-  const lifetimeSeconds = Math.max(given ?? policy, 0);
-  const expiresAt = new Date(now.getTime() + 1_000 * lifetimeSeconds);
-  const due = refreshDueAt({ expiresAt, lifetimeSeconds, now, fraction });
-  return {
-    expiresAt,
-    lifetimeSeconds,
-    assumed: given === null,
-    refreshDueAt: canRefresh ? due : null,
-  };
+  const { lifetimeSeconds, assumed } =
+    given === null
+      ? assumeLifetime({
+          accessToken: tokens.access,
+          lastLifetimeSeconds: kept?.lifetimeSeconds ?? null,
+          canRefresh,
+          now,
+        })
+      : { lifetimeSeconds: clampLifetimeSeconds(given), assumed: false };
+  const expiresAt = lifetimeSeconds === null ? null : after(now, lifetimeSeconds);
+  const due = dueAt(expiresAt, lifetimeSeconds);
+  return { expiresAt, lifetimeSeconds, assumed, refreshDueAt: due };
 }
 
-/** An import may bring a token that has expired already: 0 or less is kept as it is, not clamped up. */
 function givenLifetimeSeconds(input: ConnectionInput, now: Date): number | null {
-  const seconds =
-    input.expiresAt === undefined
-      ? (input.expiresInSeconds ?? null)
-      : (input.expiresAt.getTime() - now.getTime()) / 1_000;
-  if (seconds === null) return null;
-  return seconds <= 0 ? seconds : clampLifetimeSeconds(seconds);
+  if (input.expiresAt === undefined) return input.expiresInSeconds ?? null;
+  return (input.expiresAt.getTime() - now.getTime()) / 1_000;
+}
+
+function after(instant: Date, seconds: number): Date {
+  return new Date(instant.getTime() + 1_000 * seconds);
 }

@@ -5,6 +5,7 @@ import type { ProviderFacts, ProviderRules } from '../connections/app.ts';
 import { parseProviderDefinition, type ProviderDefinition } from './provider-definition.ts';
 import { toPointer } from './json-pointer.ts';
 import { isCrashInsideGrace } from './rotation.ts';
+import { resolveLifetime } from './token-lifetime.ts';
 import { isHostAllowed, placeholders, renderUrl, templateOrigin } from './url-template.ts';
 
 const resolvedEntriesMax = 1_000;
@@ -73,6 +74,15 @@ export function createProviderCatalogue(sources: {
     checkVariables(provider, overrides, variables) {
       checkVariables(resolve(provider, overrides), variables);
     },
+    assumeLifetime: (provider, overrides, token, clamp) =>
+      resolveLifetime({
+        definition: resolve(provider, overrides),
+        tokens: { accessToken: token.accessToken, expiresInSeconds: null, expiresAt: null },
+        lastLifetimeSeconds: token.lastLifetimeSeconds,
+        hasRefreshToken: token.canRefresh,
+        sentAt: token.now,
+        clamp,
+      }),
   };
 }
 
@@ -136,8 +146,6 @@ function toFacts(definition: ProviderDefinition): ProviderFacts {
     credential: definition.credential,
     rotationClass: definition.rotation.class,
     endpointHosts: endpointTemplates(definition).map(templateOrigin),
-    defaultTtlSeconds: definition.expiry.defaultTtlSeconds,
-    neverExpires: definition.expiry.never,
   };
 }
 
