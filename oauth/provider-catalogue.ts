@@ -135,7 +135,7 @@ function warningsOf(name: string, base: Record<string, unknown>): string[] {
 }
 
 /** What an operator should know of a definition's rotation rule. */
-export function rotationWarnings(definition: ProviderDefinition): string[] {
+function rotationWarnings(definition: ProviderDefinition): string[] {
   const { rotation } = definition;
   if (rotation.class !== 'T' || isCrashInsideGrace(rotation)) return [];
   return ['grace_seconds is too short to replay after a crash; there class T counts as F'];

@@ -203,7 +203,8 @@ function crossFaults(wire: WireDefinition): { path: PropertyKey[]; message: stri
     }
   };
   for (const member of ['token_url', 'refresh_url', 'revoke_url', 'introspect_url'] as const) {
-    requireDeclared(wire[member] ?? '', declared, [member]);
+    const template = wire[member] ?? '';
+    if (urlTemplateFault(template) === null) requireDeclared(template, declared, [member]);
   }
   for (const member of ['params', 'headers'] as const) {
     for (const [key, value] of Object.entries(wire.request[member])) {

@@ -253,6 +253,12 @@ describe('R47 egress', () => {
     expect(answer).toEqual({ kind: 'not_sent', class: 'misconfigured', code: 'egress_refused' });
   });
 
+  it('refuses an address as host all the same, and the endpoint there sees 0 bytes', async () => {
+    const answer = await exchange({ definition: define(), egress: loopbackEgress({ allow: '' }) });
+    expect(answer).toMatchObject({ kind: 'not_sent', code: 'egress_refused' });
+    expect(endpoint.truth()).toMatchObject({ connections: 0, bytesReceived: 0 });
+  });
+
   it('connects to the address that was checked: a second lookup is never made', async () => {
     let lookups = 0;
     const rebinding = () => {

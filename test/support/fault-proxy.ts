@@ -63,6 +63,8 @@ interface Answer {
   body: Buffer;
 }
 
+const hopHeaders = ['connection', 'content-length', 'keep-alive', 'transfer-encoding'];
+
 /** A proxy in front of a token endpoint, which injects faults into POSTs and counts what happened. */
 export async function startFaultProxy(upstreamOrigin: string): Promise<FaultProxy> {
   const upstream = new URL(upstreamOrigin);
@@ -116,17 +118,17 @@ export async function startFaultProxy(upstreamOrigin: string): Promise<FaultProx
       return;
     }
     if (await meet(fault, 'after', response)) return;
+    const { body: answerBody } = answer;
+    const headers = Object.entries(answer.headers).filter(([name]) => !hopHeaders.includes(name));
     response.writeHead(answer.status, {
-      ...answer.headers,
-      'transfer-encoding': undefined,
-      connection: undefined,
-      'content-length': String(answer.body.length),
+      ...Object.fromEntries(headers),
+      'content-length': String(answerBody.length),
     });
     if (fault?.kind === 'truncate') {
-      const part = answer.body.subarray(0, fault.atBytes);
+      const part = answerBody.subarray(0, fault.atBytes);
       response.write(part, () => response.socket?.destroySoon());
     } else {
-      response.end(answer.body);
+      response.end(answerBody);
     }
   }
 
