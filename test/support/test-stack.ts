@@ -131,11 +131,12 @@ export async function startTestStack(
       client,
       workflowBundlePath: inject('workflowBundlePath'),
     });
+    let closing: Promise<void> | undefined;
     const added = {
       ...worker,
-      async close() {
-        await worker.close();
-        await native.close();
+      close() {
+        closing ??= worker.close().then(() => native.close());
+        return closing;
       },
     };
     addedWorkers.push(added);
