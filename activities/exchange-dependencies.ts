@@ -1,10 +1,12 @@
 import type { ExchangeStore } from '../connections/exchange-store.ts';
 import type { TokenVault } from '../connections/token-vault.ts';
 import type { ProviderCatalogue } from '../oauth/provider-catalogue.ts';
+import type { ProviderDeadlinesMs } from '../oauth/rotation.ts';
 import type { TokenEndpoint } from '../oauth/token-endpoint.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import type { AppSlots } from './app-slots.ts';
 import type { SealedExchange } from './refresh-step.ts';
 import type { TokenKeeper } from './token-keeper.ts';
 
@@ -17,6 +19,8 @@ export interface ExchangeDependencies {
   keeper: TokenKeeper;
   /** Sealed results in the history of one run of a connection's refresh; empty if it has none. */
   sealedResults: (connectionId: string, workflowRunId: string) => Promise<SealedExchange[]>;
+  deadlinesMs: ProviderDeadlinesMs;
+  appSlots: AppSlots;
   clock: Clock;
   /** A random number in [0, 1). */
   random: () => number;

@@ -110,7 +110,7 @@ export class Exchange {
       replayOf: replay?.attempt ?? null,
       fingerprint: prepared.fingerprint,
       workflowRunId: runId,
-      answerWithinMs: answerWithinMs(rotation),
+      answerWithinMs: answerWithinMs(rotation, this.#dependencies.deadlinesMs),
       rotationClass: rotation.class,
     });
   }
@@ -121,9 +121,9 @@ export class Exchange {
     prepared: PreparedExchange,
     claimedAt: { monotonicMs: number; wallMs: number },
   ): Promise<TokenAnswer> {
-    const { clock, metrics } = this.#dependencies;
+    const { clock, metrics, deadlinesMs } = this.#dependencies;
     const sentAtMs = clock.monotonicMs();
-    const deadlineMs = providerDeadlineMs(prepared.definition.rotation);
+    const deadlineMs = providerDeadlineMs(prepared.definition.rotation, deadlinesMs);
     const answer = await opened.send({
       mayStillSend: () =>
         clock.monotonicMs() - claimedAt.monotonicMs <= sendLimitMs &&

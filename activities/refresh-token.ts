@@ -4,12 +4,14 @@ import { isStoreAway } from './activity-failure.ts';
 import { Exchange } from './exchange.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
 import type { RefreshStep, RefreshTokenInput } from './refresh-step.ts';
-import { goneStep, storeAwayStep } from './step-results.ts';
+import { goneStep, storeAwayStep, waitStep } from './step-results.ts';
 import { stepWithoutSending } from './step-without-sending.ts';
 
 const heartbeatEveryMs = 1_000;
 const standingRoundsMax = 3;
 const claimRaceRetryMs = 250;
+/** The app has its share of the slots; up to twice this, so that those who wait spread out. */
+const appBusyRetryMs = 2_000;
 
 /**
  * The Activity `refreshToken`: at most one exchange. Whatever a provider, the store or the key service
@@ -35,7 +37,7 @@ async function refresh(
   input: RefreshTokenInput,
   runId: string,
 ): Promise<RefreshStep> {
-  const { store, metrics } = dependencies;
+  const { store, metrics, appSlots, random } = dependencies;
   try {
     if (input.unsettled !== null) await store.settle(input.unsettled);
     for (let round = 0; round < standingRoundsMax; round += 1) {
@@ -49,13 +51,11 @@ async function refresh(
       if (standing.kind !== 'may_send') {
         return await stepWithoutSending(dependencies, subject, standing);
       }
-      const exchange = new Exchange(dependencies, {
-        input,
-        runId,
-        subject,
-        replay: standing.replay,
-      });
-      const step = await exchange.run();
+      const giveBack = appSlots.take(subject.app.id);
+      if (giveBack === undefined) return waitStep(subject, appBusyRetryMs * (1 + random()));
+      const { replay } = standing;
+      const exchange = new Exchange(dependencies, { input, runId, subject, replay });
+      const step = await exchange.run().finally(giveBack);
       if (step === 'claim_lost') continue;
       const { outcome } = step.result;
       metrics.refreshes.inc({ provider: subject.app.provider, outcome, trigger: input.trigger });

@@ -11,11 +11,19 @@ export interface Rotation {
   oldAccessTokenDies: boolean;
 }
 
-const keptTokenDeadlineMs = 15_000;
-const graceDeadlineMaxMs = 10_000;
+/** The total deadline of a token request by rotation class; class T(n) takes n/4 where that is less. */
+export type ProviderDeadlinesMs = Record<RotationClass, number>;
+
+export const defaultDeadlinesMs: ProviderDeadlinesMs = {
+  S: 15_000,
+  L: 15_000,
+  C: 15_000,
+  T: 10_000,
+  // Giving up early on a single-use token is itself the loss.
+  X: 60_000,
+  F: 60_000,
+};
 const graceDeadlineShare = 0.25;
-/** Giving up early on a single-use token is itself the loss. */
-const singleUseDeadlineMs = 60_000;
 
 const settlingMaxMs = 5_000;
 const graceSettlingShare = 0.1;
@@ -26,23 +34,21 @@ export const sendLimitMs = 2_000;
 const answerSlackMs = 3_000;
 
 /** The total deadline of a token request, counted from its claim. */
-export function providerDeadlineMs(rotation: Rotation): number {
-  switch (rotation.class) {
-    case 'S':
-    case 'L':
-    case 'C':
-      return keptTokenDeadlineMs;
-    case 'T':
-      return Math.min(graceDeadlineMaxMs, graceMs(rotation) * graceDeadlineShare);
-    case 'X':
-    case 'F':
-      return singleUseDeadlineMs;
-  }
+export function providerDeadlineMs(
+  rotation: Rotation,
+  deadlinesMs: ProviderDeadlinesMs = defaultDeadlinesMs,
+): number {
+  const deadlineMs = deadlinesMs[rotation.class];
+  if (rotation.class !== 'T') return deadlineMs;
+  return Math.min(deadlineMs, graceMs(rotation) * graceDeadlineShare);
 }
 
 /** From the claim until no answer of it can come any more. */
-export function answerWithinMs(rotation: Rotation): number {
-  return providerDeadlineMs(rotation) + answerSlackMs;
+export function answerWithinMs(
+  rotation: Rotation,
+  deadlinesMs: ProviderDeadlinesMs = defaultDeadlinesMs,
+): number {
+  return providerDeadlineMs(rotation, deadlinesMs) + answerSlackMs;
 }
 
 /** How long to wait between learning that an attempt is ambiguous and replaying it. */

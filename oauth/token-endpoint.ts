@@ -7,8 +7,7 @@ import { exchangeHttp } from './http-exchange.ts';
 import { buildTokenRequest, type HttpRequest, type TokenRequest } from './token-request.ts';
 import { isHostAllowed, renderUrl } from './url-template.ts';
 
-/** For the name server, TCP and TLS together. */
-const connectDeadlineMs = 5_000;
+const defaultConnectDeadlineMs = 5_000;
 /** One address is given this long before the next is tried beside it (RFC 8305 §5). */
 const nextAddressAfterMs = 1_000;
 
@@ -56,14 +55,19 @@ export interface TokenEndpoint {
   connect(request: TokenRequest): Promise<TokenConnection | NotSent>;
 }
 
-/** Client of token endpoints. `trustedCertificates` (PEM) replaces the system's roots. */
+/**
+ * Client of token endpoints. `connectDeadlineMs` (default 5,000) bounds name server, TCP and TLS
+ * together; `trustedCertificates` (PEM) replaces the system's roots.
+ */
 export function createTokenEndpoint(dependencies: {
   egress: EgressGuard;
   clock: Pick<Clock, 'wallMs'>;
   randomUuid: () => string;
+  connectDeadlineMs?: number;
   trustedCertificates?: string;
 }): TokenEndpoint {
   const { egress, clock, randomUuid, trustedCertificates } = dependencies;
+  const connectDeadlineMs = dependencies.connectDeadlineMs ?? defaultConnectDeadlineMs;
 
   async function connect(request: TokenRequest): Promise<TokenConnection | NotSent> {
     const { definition, variables } = request;

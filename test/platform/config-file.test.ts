@@ -57,9 +57,9 @@ describe('temporal.config.json', () => {
     ['{"retention": "7"}', /#\/retention must be hours or days/],
     [
       '{"refresh": {"startToCloseSeconds": 60}}',
-      /#\/refresh\/startToCloseSeconds must be at least/,
+      /#\/refresh\/startToCloseSeconds is not a setting/,
     ],
-    ['{"refresh": {"deadlineSeconds": {"F": 70}}}', /#\/refresh\/startToCloseSeconds must be/],
+    ['{"refresh": {"deadlineSeconds": {"F": 70}}}', /#\/refresh\/deadlineSeconds\/F /],
     ['{"worker": {"pollers": {"minimum": 9}}}', /#\/worker\/pollers must satisfy/],
     ['{"searchAttributes": {"ConnectionId": "Keyword"}}', /#\/searchAttributes must name/],
     ['{"dev": {"ports": {"gateway": 0}}}', /#\/dev\/ports\/gateway /],

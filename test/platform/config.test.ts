@@ -66,7 +66,7 @@ describe('the configuration', () => {
         namespace: 'default',
         taskQueues: { refresh: 'token-manager', wait: 'token-manager-wait' },
         worker: { slots: { activities: 500 }, shutdownGraceSeconds: 65 },
-        refresh: { connectSeconds: 5, startToCloseSeconds: 75, heartbeatSeconds: 5 },
+        refresh: { connectSeconds: 5, workflowExecutionHours: 6 },
       },
       warnings: [],
     });
