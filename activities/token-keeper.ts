@@ -16,6 +16,8 @@ export interface TokenKeeper {
   keep(tokens: UnstoredTokens): void;
   /** How many token sets are not stored yet. */
   count(): number;
+  /** Tries each once more, now: for a process that is about to end. */
+  tryOnce(): Promise<void>;
   /** Gives up waiting; what is not stored lies in the history of its run. */
   stop(): void;
 }
@@ -32,21 +34,25 @@ export function createTokenKeeper(dependencies: {
     for (const tokens of held) {
       try {
         const outcome = await tokens.commit();
-        held.delete(tokens);
+        // A last try of a process that ends may have met the same tokens.
+        if (!held.delete(tokens)) continue;
         dependencies.unstored.dec();
         dependencies.onStored(tokens.fence, outcome);
       } catch {
         // The store is still away; the gauge shows it, and the next round tries again.
       }
     }
-    timer = undefined;
-    schedule();
   }
 
   function schedule(): void {
     if (stopped || held.size === 0 || timer !== undefined) return;
     // tryAll catches each failure itself, so nothing can be lost by not awaiting it.
-    timer = setTimeout(() => void tryAll(), retryEveryMs);
+    timer = setTimeout(() => {
+      void tryAll().then(() => {
+        timer = undefined;
+        schedule();
+      });
+    }, retryEveryMs);
   }
 
   return {
@@ -56,6 +62,7 @@ export function createTokenKeeper(dependencies: {
       schedule();
     },
     count: () => held.size,
+    tryOnce: tryAll,
     stop() {
       stopped = true;
       clearTimeout(timer);

@@ -1,18 +1,12 @@
-import { Client } from '@temporalio/client';
-import { NativeConnection } from '@temporalio/worker';
-import { composeGateway, type ComposedGateway } from '../gateway/compose-gateway.ts';
-import { countConnections } from '../connections/connection-registry.ts';
-import { systemClock } from '../platform/clock.ts';
+import type { ComposedGateway } from '../gateway/compose-gateway.ts';
+import type { BuildInfo } from '../gateway/routes/build.ts';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
 import { createMetrics } from '../platform/metrics.ts';
-import { createTemporalRefreshEngine } from '../platform/temporal-refresh-engine.ts';
+import { connectNatively } from '../platform/temporal-connections.ts';
 import { composeWorker, type ComposedWorker } from '../worker/compose-worker.ts';
 import { composeServices, type Services } from './compose-services.ts';
-import type { BuildInfo } from '../gateway/routes/build.ts';
-
-const msPerHour = 3_600_000;
-const probeDeadlineMs = 2_000;
+import { composeGatewayOfServices } from './gateway-of-services.ts';
 
 export interface AllInOne {
   gateway: ComposedGateway;
@@ -22,54 +16,37 @@ export interface AllInOne {
   close(): Promise<void>;
 }
 
-/** Gateway and worker in one process over one NativeConnection, which allows eager Workflow start. */
+/**
+ * Gateway and worker in one process over one NativeConnection, which allows eager Workflow start. Waits
+ * for PostgreSQL; without Temporal it serves, and refreshes once Temporal is there.
+ */
 export async function startAllInOne(given: {
   config: Config;
   log: Logger;
   build: BuildInfo;
   workflowBundlePath: string;
+  /** Only for npm start and the tests: a PostgreSQL that may forget commits. */
+  allowVolatileDatabase: boolean;
+  /** Ends the waiting for PostgreSQL. */
+  signal?: AbortSignal;
 }): Promise<AllInOne> {
-  const { config, log } = given;
+  const { config, log, build, signal = new AbortController().signal } = given;
   const metrics = createMetrics({ subsystem: config.subsystemName });
   const services = await composeServices({ config, log, metrics });
-  metrics.collectConnections(() => countConnections(services.pool));
   const opened: { close(): Promise<void> }[] = [services];
   try {
-    const connection = await NativeConnection.connect(config.temporal.connectionOptions());
-    opened.unshift(connection);
-    const client = new Client({ connection, namespace: config.temporal.namespace });
-    const worker: ComposedWorker = await composeWorker({
+    await services.prepare({ allowVolatile: given.allowVolatileDatabase, signal });
+    const worker = composeWorker({
       ...services,
-      connection,
-      client,
+      connect: () => connectNatively(config.temporal),
       workflowBundlePath: given.workflowBundlePath,
     });
     opened.unshift(worker);
-    const gateway = await composeGateway({
-      connections: services.connections,
-      apps: services.apps,
-      refreshEngine: createTemporalRefreshEngine({
-        client,
-        taskQueue: config.temporal.taskQueues.refresh,
-        workflowExecutionTimeoutMs: config.temporal.refresh.workflowExecutionHours * msPerHour,
-        requestEagerStart: true,
-      }),
-      clock: systemClock,
-      databaseClock: services.databaseClock,
-      log,
-      metrics,
-      build: given.build,
-      logHttpRequests: config.log.httpRequests,
-      host: config.http.host,
-      port: config.http.port,
-      metricsPort: config.metrics.port,
-      checks: {
-        postgres: () => services.pool.query('select 1'),
-        temporal: () =>
-          client.withDeadline(Date.now() + probeDeadlineMs, () =>
-            client.workflowService.getSystemInfo({}),
-          ),
-      },
+    await worker.firstAttempt;
+    const gateway = await composeGatewayOfServices(services, {
+      build,
+      client: worker.client,
+      requestEagerStart: true,
     });
     opened.unshift(gateway);
     return { gateway, services, worker, close: () => closeAll(opened) };

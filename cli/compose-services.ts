@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import type pg from 'pg';
 import { createAppRegistry } from '../connections/app-registry.ts';
 import { createConnectionRegistry } from '../connections/connection-registry.ts';
-import { migrate } from '../connections/migrate.ts';
 import type { AppRegistry, ConnectionRegistry } from '../connections/registry.ts';
 import type { TokenVault } from '../connections/token-vault.ts';
 import {
@@ -16,6 +15,7 @@ import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { createPostgresPool } from '../platform/postgres-pool.ts';
 import { createVault } from '../vault/create-vault.ts';
+import { prepareDatabase } from './prepare-database.ts';
 import { loadLocalKey } from '../vault/local-key-file.ts';
 import { createLocalKeyProvider } from '../vault/local-key-provider.ts';
 
@@ -30,12 +30,17 @@ export interface Services {
   providers: ProviderCatalogue;
   apps: AppRegistry;
   connections: ConnectionRegistry;
+  /**
+   * Waits for PostgreSQL, refuses one that could forget tokens, and migrates or checks the schema; see
+   * prepareDatabase. Until it has resolved the stores answer `store_unavailable`.
+   */
+  prepare(options: { allowVolatile: boolean; signal: AbortSignal }): Promise<void>;
   close(): Promise<void>;
 }
 
 /**
- * Constructs the stores and the vault, after migrating if so configured. Throws what names the setting
- * at fault: a key file, a provider definition, the database.
+ * Constructs the stores and the vault, without asking the database yet. Throws what names the setting
+ * at fault: a key file, a provider definition.
  */
 export async function composeServices(given: {
   config: Config;
@@ -43,14 +48,6 @@ export async function composeServices(given: {
   metrics: Metrics;
 }): Promise<Services> {
   const { config, log, metrics } = given;
-  if (config.database.migrateOnStart) {
-    await migrate({
-      databaseUrl: config.database.url.reveal(),
-      onMigration: (migration) => {
-        log.info({ migration }, 'migrated');
-      },
-    });
-  }
   const providers = createProviderCatalogue({
     builtIn: loadBuiltInProviders(),
     ...(config.providersFile === undefined
@@ -61,10 +58,12 @@ export async function composeServices(given: {
 
   const keyProvider = createLocalKeyProvider(await loadLocalKey(config.localKeyFile));
   const databaseClock = createDatabaseClock(systemClock);
+  let isPrepared = false;
   const pool = createPostgresPool({
     url: config.database.url,
     applicationName: config.subsystemName,
     log,
+    isPrepared: () => isPrepared,
   });
   const vault = createVault({ pool, keyProvider, clock: systemClock, metrics });
   const apps = createAppRegistry({ store: pool, vault, providers });
@@ -85,6 +84,10 @@ export async function composeServices(given: {
     providers,
     apps,
     connections,
+    async prepare(options) {
+      await prepareDatabase({ ...options, database: config.database, log });
+      isPrepared = true;
+    },
     close: () => pool.end(),
   };
 }

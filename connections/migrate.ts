@@ -1,8 +1,12 @@
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { runner } from 'node-pg-migrate';
 import { TokenManagerError } from '../client/contract.ts';
+import { queryStore, type Queryable } from './store-query.ts';
 
 const lockTimeoutMs = 60_000;
+const migrationsFolder = join(import.meta.dirname, 'migrations');
+const migrationsTable = 'schema_migrations';
 
 /**
  * Brings the schema up to date. Safe when several processes start at once: the others wait for the
@@ -16,8 +20,8 @@ export async function migrate(options: {
   try {
     const ran = await runner({
       databaseUrl: { connectionString: options.databaseUrl, lock_timeout: lockTimeoutMs },
-      dir: join(import.meta.dirname, 'migrations'),
-      migrationsTable: 'schema_migrations',
+      dir: migrationsFolder,
+      migrationsTable,
       direction: 'up',
       advisoryLockMode: 'wait',
       singleTransaction: true,
@@ -30,4 +34,29 @@ export async function migrate(options: {
       cause,
     });
   }
+}
+
+/**
+ * Names of the migrations that this build brings and the database has not run. One that the database
+ * has and this build does not know is no fault: a newer build runs beside it.
+ */
+export async function listPendingMigrations(store: Queryable): Promise<string[]> {
+  const [table] = await queryStore<{ oid: string | null }>(store, {
+    name: 'find-migrations-table',
+    text: 'select to_regclass($1) as oid',
+    values: [migrationsTable],
+  });
+  const ran =
+    table?.oid == null
+      ? []
+      : await queryStore<{ name: string }>(store, {
+          name: 'list-migrations',
+          text: `select name from ${migrationsTable}`,
+          values: [],
+        });
+  const known = new Set(ran.map(({ name }) => name));
+  return readdirSync(migrationsFolder)
+    .map((file) => basename(file, '.sql'))
+    .filter((name) => !known.has(name))
+    .sort();
 }

@@ -33,6 +33,7 @@ export async function startService(config: Config): Promise<RunningService> {
     log,
     build: JSON.parse(readFileSync(join(distFolder, 'build-info.json'), 'utf8')) as BuildInfo,
     workflowBundlePath: join(distFolder, 'worker', 'workflow-bundle.js'),
+    allowVolatileDatabase: true,
   });
   return {
     url: service.gateway.url,

@@ -14,6 +14,8 @@ export function createPostgresPool(options: {
   url: Secret;
   applicationName: string;
   log: Logger;
+  /** Until it answers true, queries fail as if PostgreSQL were away: the schema is not known to be there. */
+  isPrepared: () => boolean;
 }): pg.Pool {
   const pool = new pg.Pool({
     connectionString: options.url.reveal(),
@@ -24,6 +26,8 @@ export function createPostgresPool(options: {
     query_timeout: queryTimeoutMs,
     idleTimeoutMillis: idleTimeoutMs,
     keepAlive: true,
+    verify: (_client, done) =>
+      done(options.isPrepared() ? undefined : new Error('the database is not prepared yet')),
   });
   // An idle connection that breaks belongs to nobody; the next query opens another.
   pool.on('error', (error) => {

@@ -24,16 +24,15 @@ type Refresh = (input: RefreshConnectionInput) => Promise<RefreshResult>;
  * `execute()` would await the latest run, and Update-with-Start admits ten callers a run.
  */
 export function createTemporalRefreshEngine(dependencies: {
-  client: Client;
+  /** The client in use, for connections may be replaced; undefined while there is none. */
+  client: () => Client | undefined;
   taskQueue: string;
   /** Frees a Workflow ID that is stuck. */
   workflowExecutionTimeoutMs: number;
   /** Only where client and worker share one NativeConnection. */
   requestEagerStart: boolean;
 }): RefreshEngine {
-  const { client } = dependencies;
-
-  async function start(request: RefreshRequest): Promise<WorkflowHandle<Refresh>> {
+  async function start(client: Client, request: RefreshRequest): Promise<WorkflowHandle<Refresh>> {
     const { connectionId, tenantId, provider, newerThan, trigger } = request;
     return client.workflow.start<Refresh>(refreshConnectionWorkflowType, {
       workflowId: refreshWorkflowId(connectionId),
@@ -56,21 +55,43 @@ export function createTemporalRefreshEngine(dependencies: {
 
   return {
     async refresh(request, signal) {
+      const client = dependencies.client();
+      if (client === undefined) throw unavailable(new Error('there is no connection to Temporal'));
       try {
-        return await client.withAbortSignal(signal, async () => {
-          const startBy = Date.now() + startDeadlineMs;
-          const handle = await client.withDeadline(startBy, () => start(request));
-          return handle.result();
-        });
+        const startBy = AbortSignal.timeout(startDeadlineMs);
+        const handle = await until(startBy, () =>
+          client.withDeadline(Date.now() + startDeadlineMs, () => start(client, request)),
+        );
+        return await until(signal, () => client.withAbortSignal(signal, () => handle.result()));
       } catch (error) {
         signal.throwIfAborted();
         // Terminated, reset or timed out: what is stored decides, and the caller may start another.
         if (error instanceof WorkflowFailedError) return undefined;
-        throw new TokenManagerError('refresh_engine_unavailable', {
-          cause: error,
-          retryAfterSeconds,
-        });
+        throw unavailable(error);
       }
     },
   };
+}
+
+/**
+ * Rejects with the signal's reason once it is aborted, whatever becomes of the work. Deadlines alone do
+ * not do: the retries of either kind of connection overrun them by seconds, and a NativeConnection
+ * knows no abort.
+ */
+async function until<Result>(signal: AbortSignal, work: () => Promise<Result>): Promise<Result> {
+  let onAbort: (() => void) | undefined;
+  const aborted = new Promise<never>((_resolve, reject) => {
+    onAbort = () => reject(signal.reason as Error);
+    signal.addEventListener('abort', onAbort, { once: true });
+    if (signal.aborted) onAbort();
+  });
+  try {
+    return await Promise.race([work(), aborted]);
+  } finally {
+    if (onAbort !== undefined) signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function unavailable(cause: unknown): TokenManagerError {
+  return new TokenManagerError('refresh_engine_unavailable', { cause, retryAfterSeconds });
 }

@@ -10,7 +10,9 @@ export function installTemporalRuntime(log: Logger): void {
   Runtime.install({
     shutdownSignals: [],
     logger: new DefaultLogger('WARN', ({ level, message, meta }) => {
-      methodOf(sdkLog, level)(meta ?? {}, message);
+      // While Temporal is away every poller reports every try; /ready and the supervisor tell it once.
+      const isRetry = meta?.['target'] === 'temporalio_client::retry';
+      methodOf(sdkLog, isRetry ? 'DEBUG' : level)(meta ?? {}, message);
     }),
     telemetryOptions: { logging: { filter: { core: 'WARN', other: 'ERROR' }, forward: {} } },
   });

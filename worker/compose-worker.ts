@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
-import type { Client } from '@temporalio/client';
+import { Client } from '@temporalio/client';
 import type { NativeConnection } from '@temporalio/worker';
 import { createActivities } from '../activities/index.ts';
+import { createAppSlots } from '../activities/app-slots.ts';
 import { createTokenKeeper } from '../activities/token-keeper.ts';
 import { createExchangeStore } from '../connections/exchange-store.ts';
 import type { Queryable } from '../connections/store-query.ts';
@@ -14,12 +15,22 @@ import { systemClock } from '../platform/clock.ts';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import { isTemporalAway } from '../platform/temporal-connections.ts';
 import { createSealedResults } from './sealed-results.ts';
 import { createWorker } from './create-worker.ts';
+import { superviseWorker, type PollingWorker } from './supervise-worker.ts';
 
 export interface ComposedWorker {
-  /** Settles when the worker has stopped: rejects if it could not go on. */
+  /**
+   * Resolves when it polls, or cannot yet because Temporal is away; rejects with what waiting does not
+   * heal.
+   */
+  firstAttempt: Promise<void>;
+  /** Settles when the worker has been closed; rejects with what waiting does not heal. */
   running: Promise<void>;
+  isPolling: () => boolean;
+  /** Over the connection that the worker polls by; undefined before the first. */
+  client: () => Client | undefined;
   /** Drains: takes nothing new, and ends when the calls in flight are stored. */
   close(): Promise<void>;
 }
@@ -31,14 +42,23 @@ interface WorkerComposition {
   pool: Queryable;
   vault: TokenVault;
   providers: ProviderCatalogue;
-  connection: NativeConnection;
-  client: Client;
+  /** Opens a connection to Temporal; asked again when one was lost. */
+  connect: () => Promise<NativeConnection>;
   workflowBundlePath: string;
 }
 
-/** A worker that polls the refresh Task Queue with every Activity wired to its stores. */
-export async function composeWorker(composition: WorkerComposition): Promise<ComposedWorker> {
-  const { config, log, metrics, pool, vault, providers, connection, client } = composition;
+/**
+ * A worker that polls the refresh Task Queue with every Activity wired to its stores, and is created
+ * again when Temporal has taken it down. The Activities outlive it, and with them the tokens that they
+ * could not store yet.
+ */
+export function composeWorker(composition: WorkerComposition): ComposedWorker {
+  const { config, log, metrics, pool, vault, providers } = composition;
+  const { address, namespace } = config.temporal;
+  const taskQueue = config.temporal.taskQueues.refresh;
+  const { slots, pollers, shutdownGraceSeconds } = config.temporal.worker;
+  const { connectSeconds, deadlineSeconds } = config.temporal.refresh;
+  let client: Client | undefined;
   const keeper = createTokenKeeper({
     unstored: metrics.refreshedButNotStored,
     onStored: (fence, outcome) => {
@@ -57,36 +77,72 @@ export async function composeWorker(composition: WorkerComposition): Promise<Com
       }),
       clock: systemClock,
       randomUuid: randomUUID,
+      connectDeadlineMs: 1_000 * connectSeconds,
     }),
+    deadlinesMs: {
+      S: 1_000 * deadlineSeconds.S,
+      L: 1_000 * deadlineSeconds.L,
+      T: 1_000 * deadlineSeconds.T,
+      C: 1_000 * deadlineSeconds.C,
+      X: 1_000 * deadlineSeconds.X,
+      F: 1_000 * deadlineSeconds.F,
+    },
+    appSlots: createAppSlots(slots.activities),
     keeper,
-    sealedResults: createSealedResults(client),
+    sealedResults: createSealedResults(() => client),
     clock: systemClock,
     random: Math.random,
     randomUuid: randomUUID,
     log,
     metrics,
   });
-  const { slots, pollers, shutdownGraceSeconds } = config.temporal.worker;
-  const worker = await createWorker({
-    connection,
-    namespace: config.temporal.namespace,
-    taskQueue: config.temporal.taskQueues.refresh,
-    workflowBundlePath: composition.workflowBundlePath,
-    activities,
-    activitySlots: slots.activities,
-    workflowTaskSlots: slots.workflowTasks,
-    pollers,
-    shutdownGraceMs: 1_000 * shutdownGraceSeconds,
+
+  async function startWorker(): Promise<PollingWorker> {
+    const connection = await composition.connect();
+    try {
+      const worker = await createWorker({
+        connection,
+        namespace,
+        taskQueue,
+        workflowBundlePath: composition.workflowBundlePath,
+        activities,
+        activitySlots: slots.activities,
+        workflowTaskSlots: slots.workflowTasks,
+        pollers,
+        shutdownGraceMs: 1_000 * shutdownGraceSeconds,
+      });
+      client = new Client({ connection, namespace });
+      const running = worker.run();
+      log.info({ address, namespace, task_queue: taskQueue }, 'worker polls for refreshes');
+      return { running, shutdown: () => worker.shutdown(), release: () => connection.close() };
+    } catch (error) {
+      await connection.close();
+      throw error;
+    }
+  }
+
+  const supervisor = superviseWorker({
+    startWorker,
+    mayHeal: isTemporalAway,
+    clock: systemClock,
+    log,
   });
-  const running = worker.run();
   let closing: Promise<void> | undefined;
   return {
-    running,
+    firstAttempt: supervisor.firstAttempt,
+    running: supervisor.running,
+    isPolling: supervisor.isPolling,
+    client: () => client,
     close() {
       closing ??= (async () => {
-        worker.shutdown();
-        // Whoever awaits `running` learns of a failure; here only the end matters.
-        await running.catch(() => undefined);
+        await supervisor.close();
+        await keeper.tryOnce();
+        if (keeper.count() > 0) {
+          log.warn(
+            { count: keeper.count() },
+            'tokens could not be stored before the end; the histories of their runs keep them sealed',
+          );
+        }
         keeper.stop();
       })();
       return closing;

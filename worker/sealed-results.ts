@@ -8,9 +8,11 @@ import { refreshWorkflowId } from '../client/contract.ts';
  * or the history is gone; rejects when Temporal cannot be asked.
  */
 export function createSealedResults(
-  client: Client,
+  currentClient: () => Client | undefined,
 ): (connectionId: string, workflowRunId: string) => Promise<SealedExchange[]> {
   return async (connectionId, workflowRunId) => {
+    const client = currentClient();
+    if (client === undefined) throw new Error('there is no connection to Temporal');
     const handle = client.workflow.getHandle(refreshWorkflowId(connectionId), workflowRunId);
     const history = await handle.fetchHistory().catch((error: unknown) => {
       if (error instanceof WorkflowNotFoundError) return undefined;

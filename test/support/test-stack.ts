@@ -95,6 +95,7 @@ export async function startTestStack(
       temporalSdk: 'test',
     },
     workflowBundlePath: inject('workflowBundlePath'),
+    allowVolatileDatabase: true,
   });
   const connection = await Connection.connect({ address: inject('temporalAddress') });
   const temporal = new Client({ connection, namespace: inject('temporalNamespace') });
@@ -123,23 +124,13 @@ export async function startTestStack(
   const addedWorkers: ComposedWorker[] = [];
 
   async function addWorker(): Promise<ComposedWorker> {
-    const native = await NativeConnection.connect({ address: inject('temporalAddress') });
-    const client = new Client({ connection: native, namespace: inject('temporalNamespace') });
-    const worker = await composeWorker({
+    const added = composeWorker({
       ...allInOne.services,
-      connection: native,
-      client,
+      connect: () => NativeConnection.connect({ address: inject('temporalAddress') }),
       workflowBundlePath: inject('workflowBundlePath'),
     });
-    let closing: Promise<void> | undefined;
-    const added = {
-      ...worker,
-      close() {
-        closing ??= worker.close().then(() => native.close());
-        return closing;
-      },
-    };
     addedWorkers.push(added);
+    await added.firstAttempt;
     return added;
   }
 

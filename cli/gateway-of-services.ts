@@ -1,0 +1,56 @@
+import type { Client } from '@temporalio/client';
+import { countConnections } from '../connections/connection-registry.ts';
+import { composeGateway, type ComposedGateway } from '../gateway/compose-gateway.ts';
+import type { BuildInfo } from '../gateway/routes/build.ts';
+import { systemClock } from '../platform/clock.ts';
+import { createTemporalRefreshEngine } from '../platform/temporal-refresh-engine.ts';
+import type { Services } from './compose-services.ts';
+
+const msPerHour = 3_600_000;
+const probeDeadlineMs = 2_000;
+
+/** A gateway that listens, over the stores of this process and whatever client reaches Temporal. */
+export function composeGatewayOfServices(
+  services: Services,
+  temporal: {
+    build: BuildInfo;
+    client: () => Client | undefined;
+    /** Only where client and worker share one NativeConnection. */
+    requestEagerStart: boolean;
+  },
+): Promise<ComposedGateway> {
+  const { config, log, metrics, pool } = services;
+  const { client } = temporal;
+  metrics.collectConnections(() => countConnections(pool));
+  return composeGateway({
+    connections: services.connections,
+    apps: services.apps,
+    refreshEngine: createTemporalRefreshEngine({
+      client,
+      taskQueue: config.temporal.taskQueues.refresh,
+      workflowExecutionTimeoutMs: config.temporal.refresh.workflowExecutionHours * msPerHour,
+      requestEagerStart: temporal.requestEagerStart,
+    }),
+    clock: systemClock,
+    databaseClock: services.databaseClock,
+    log,
+    metrics,
+    build: temporal.build,
+    logHttpRequests: config.log.httpRequests,
+    host: config.http.host,
+    port: config.http.port,
+    metricsPort: config.metrics.port,
+    checks: {
+      postgres: () => pool.query('select 1'),
+      temporal: () => probeTemporal(client()),
+    },
+  });
+}
+
+/** Rejects unless Temporal answers within 2 s. */
+export async function probeTemporal(client: Client | undefined): Promise<void> {
+  if (client === undefined) throw new Error('there is no connection to Temporal');
+  await client.withDeadline(Date.now() + probeDeadlineMs, () =>
+    client.workflowService.getSystemInfo({}),
+  );
+}

@@ -1,0 +1,88 @@
+import {
+  Connection,
+  defaultGrpcRetryOptions,
+  makeGrpcRetryInterceptor,
+  type ConnectionOptions,
+} from '@temporalio/client';
+import { NativeConnection } from '@temporalio/worker';
+import { TokenManagerError } from '../client/contract.ts';
+import type { TemporalConnectionConfig } from './temporal-settings.ts';
+
+type Interceptor = NonNullable<ConnectionOptions['interceptors']>[number];
+
+/** grpc-js would let the pause between attempts to connect grow to two minutes. */
+const reconnectPauseMinMs = 250;
+const reconnectPauseMaxMs = 2_000;
+
+/** Of the gRPC status codes: nothing reached the server. */
+const statusUnavailable = 14;
+/** With the pauses of the SDK between them, two seconds: time for a frontend to be replaced. */
+const triesWhileUnavailable = 5;
+const awaitsResult = '/GetWorkflowExecutionHistory';
+
+/** Core keeps no deadline of its own when the address swallows packets. */
+const nativeConnectLimitMs = 10_000;
+
+/**
+ * A client connection that connects when it is used, for a process that serves without Temporal too.
+ * After an outage of any length it is back within seconds; a call fails about 2 s after Temporal was
+ * found away, but the wait for the result of a run goes on for some 20 s.
+ */
+export function createLazyTemporalConnection(config: TemporalConnectionConfig): Connection {
+  return Connection.lazy({
+    ...config.connectionOptions(),
+    channelArgs: {
+      'grpc.initial_reconnect_backoff_ms': reconnectPauseMinMs,
+      'grpc.max_reconnect_backoff_ms': reconnectPauseMaxMs,
+    },
+    interceptors: [createRetry()],
+  });
+}
+
+/** A connection for workers. Rejects when Temporal is away, after 10 s at the latest. */
+export async function connectNatively(config: TemporalConnectionConfig): Promise<NativeConnection> {
+  const connecting = NativeConnection.connect(config.connectionOptions());
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), nativeConnectLimitMs);
+  });
+  try {
+    const connection = await Promise.race([connecting, limit]);
+    if (connection !== undefined) return connection;
+    // Nobody waits for it any more; should it still come about, it is closed.
+    void connecting.then((late) => late.close()).catch(() => undefined);
+    const seconds = nativeConnectLimitMs / 1_000;
+    throw new TokenManagerError('refresh_engine_unavailable', {
+      detail: `Temporal at ${config.address} did not answer within ${seconds} s.`,
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * Whether a worker may come about later where it could not now. That a namespace does not exist or an
+ * API key is refused counts too: both are put right at Temporal, while this process waits.
+ */
+export function isTemporalAway(error: unknown): boolean {
+  // The class is not for use outside the SDK, its name is what there is.
+  return (
+    error instanceof TokenManagerError ||
+    (error instanceof Error && error.name === 'TransportError')
+  );
+}
+
+function createRetry(): Interceptor {
+  const standard = defaultGrpcRetryOptions();
+  const patient = makeGrpcRetryInterceptor(standard);
+  const brief = makeGrpcRetryInterceptor({
+    ...standard,
+    retryableDecider: (attempt, status) =>
+      ((status.code as number) !== statusUnavailable || attempt < triesWhileUnavailable) &&
+      standard.retryableDecider(attempt, status),
+  });
+  return (options, nextCall) => {
+    const isWait = options.method_definition.path.endsWith(awaitsResult);
+    return (isWait ? patient : brief)(options, nextCall);
+  };
+}
