@@ -1,6 +1,7 @@
 import { logAttempt } from './attempts-log.ts';
 import type { AttemptRecord, CommitOutcome, Fence, SealedTokens } from './exchange.ts';
 import { queryStore, type Queryable } from './store-query.ts';
+import { tellTokenChange } from './token-notices.ts';
 import type { SealedValue } from './token-vault.ts';
 
 const roundsMax = 8;
@@ -82,7 +83,9 @@ export async function commitAt(
         select 'connection.recovered', t.tenant_id, t.app_id, t.id, jsonb_build_object('after', t.verdict)
         from target t join stored on stored.id = t.id where t.verdict is not null
       )
-      select id from stored`,
+      select s.id,
+        case when $4 or t.verdict is not null then ${tellTokenChange('s.id')} end
+      from stored s join target t on t.id = s.id`,
     values: [
       fence.connectionId,
       fence.generation,

@@ -52,6 +52,7 @@ export function createConnectionRegistry(
       const sealed = row.sealed_access_token;
       return {
         connection,
+        sealedBytes: sealed?.length ?? 0,
         open() {
           if (sealed === null) throw new Error('the connection holds no access token');
           return vault.open(

@@ -8,6 +8,7 @@ import { clampLifetimeSeconds } from './freshness.ts';
 import { importedExpiry } from './import-expiry.ts';
 import type { ConnectionInput, ImportResult } from './registry.ts';
 import { inTransaction, queryStore, type Queryable } from './store-query.ts';
+import { tellTokenChange } from './token-notices.ts';
 
 const conflictRetriesMax = 5;
 /** Where a second holder of the same refresh token would end the grant of the first. */
@@ -205,7 +206,7 @@ const replaceText = `with target as (
     select 'connection.recovered', t.tenant_id, t.app_id, t.id, jsonb_build_object('after', t.verdict)
     from target t join stored on stored.id = t.id where t.verdict is not null
   )
-  select id from stored`;
+  select id, ${tellTokenChange('id')} from stored`;
 
 async function readStored(store: Queryable, connectionId: string): Promise<Stored | undefined> {
   const [row] = await queryStore<StoredRow>(store, {

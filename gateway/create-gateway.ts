@@ -3,6 +3,7 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { problemKinds, TokenManagerError } from '../client/contract.ts';
 import type { AppRegistry, ConnectionRegistry } from '../connections/registry.ts';
+import type { TokenNotices } from '../connections/token-notices.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
@@ -20,11 +21,19 @@ import { addBuildRoute, type BuildInfo } from './routes/build.ts';
 import { addConnectionRoutes } from './routes/connections.ts';
 import { addProbeRoutes } from './routes/probes.ts';
 import { addTokenRoutes } from './routes/token.ts';
+import { createStoreOutage } from './store-outage.ts';
+import { createTokenCache } from './token-cache.ts';
 import { createTokenService } from './token-service.ts';
 
 export interface GatewayDependencies {
   connections: Pick<ConnectionRegistry, 'readToken' | 'get' | 'list' | 'put'>;
   apps: AppRegistry;
+  /** Absent: every read of a token is a SELECT. */
+  tokenCache?: {
+    /** 0: nothing is kept in memory. */
+    seconds: number;
+    notices: TokenNotices;
+  };
   refreshEngine: RefreshEngine;
   clock: Clock;
   databaseClock: DatabaseClock;
@@ -66,15 +75,37 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
     onJoined: () => metrics.refreshJoined.inc(),
   });
   const refreshLimit = createRefreshLimit(clock);
-  const tokenService = createTokenService({
+  const tokenCache = createTokenCache({
     connections,
+    notices: dependencies.tokenCache?.notices,
+    cacheSeconds: dependencies.tokenCache?.seconds ?? 0,
+    outage: createStoreOutage(clock),
+    clock,
+    databaseClock,
+  });
+  const tokenService = createTokenService({
+    tokenCache,
     flights,
     refreshLimit,
     clock,
     databaseClock,
   });
   addTokenRoutes(app, { tokenService, metrics });
-  addConnectionRoutes(app, { connections, databaseClock });
+  addConnectionRoutes(app, {
+    connections: {
+      get: connections.get,
+      list: connections.list,
+      async put(connectionId, input) {
+        try {
+          return await connections.put(connectionId, input);
+        } finally {
+          // Whoever wrote a connection reads it so here, even before its notice has come around.
+          tokenCache.drop(connectionId);
+        }
+      },
+    },
+    databaseClock,
+  });
   addAppRoutes(app, { apps });
   addProbeRoutes(app, { readiness });
   addBuildRoute(app, { build });

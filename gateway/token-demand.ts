@@ -1,6 +1,6 @@
 import { TokenManagerError, type RefreshTrigger } from '../client/contract.ts';
 import type { Connection } from '../connections/connection.ts';
-import { isInsideMargin, type Demand } from '../connections/freshness.ts';
+import { isInsideMargin, satisfiesDemand, type Demand } from '../connections/freshness.ts';
 
 /** What a caller may ask of the token beside that it has not expired; absent members ask nothing. */
 export interface AskedDemand {
@@ -53,6 +53,16 @@ export function readDemand(asked: AskedDemand, connection: Connection, now: Date
     accepted,
     trigger: triggerOf(asked),
   };
+}
+
+/**
+ * Is a row enough that may trail the stored one? Whatever a caller asks beyond it, a newer version
+ * included, only the stored row can tell.
+ */
+export function isEnoughUnread(asked: AskedDemand, connection: Connection, now: Date): boolean {
+  const { minTokenVersion } = asked;
+  if (minTokenVersion !== undefined && minTokenVersion > connection.tokenVersion) return false;
+  return satisfiesDemand(connection, asked, connection.tokenVersion, now);
 }
 
 function triggerOf(asked: AskedDemand): RefreshTrigger {

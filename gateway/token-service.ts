@@ -6,14 +6,16 @@ import {
   type Connection,
 } from '../connections/connection.ts';
 import { isInsideMargin, satisfiesDemand, type Demand } from '../connections/freshness.ts';
-import type { ConnectionRegistry, TokenReading } from '../connections/registry.ts';
+import type { TokenReading } from '../connections/registry.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import type { Secret } from '../platform/secret.ts';
 import { awaitFlight } from './await-flight.ts';
+import type { RefreshRequest } from './refresh-engine.ts';
 import type { RefreshFlights } from './refresh-flights.ts';
 import type { RefreshLimit } from './refresh-limit.ts';
 import { problemAfterRun, problemAtDeadline, refreshObstacle } from './refresh-obstacle.ts';
-import { readDemand, type AskedDemand, type ReadDemand } from './token-demand.ts';
+import type { HeldToken, TokenCache } from './token-cache.ts';
+import { isEnoughUnread, readDemand, type AskedDemand, type ReadDemand } from './token-demand.ts';
 
 /** A refresh that ended in success but not newer than the caller needs is followed by one more. */
 const flightsPerCall = 2;
@@ -24,6 +26,8 @@ export interface TokenRequest extends AskedDemand {
   waitSeconds: number;
   /** False for HEAD: answers from the row alone and starts nothing. */
   mayRefresh: boolean;
+  /** A token that may trail the row by TOKEN_CACHE_SECONDS will do, so far as it satisfies the demand. */
+  mayTrail: boolean;
   /** Aborted when the caller goes away; asked for only if the call has to wait. */
   callerSignal: () => AbortSignal;
   traceparent?: string;
@@ -36,8 +40,8 @@ export interface TokenAnswer {
   refreshed: boolean;
   /** The database's time that the answer was judged by. */
   now: Date;
-  /** `refresh`: the call waited for one. */
-  source: 'store' | 'refresh';
+  /** `refresh`: the call waited for one; `stale`: PostgreSQL is away. */
+  source: 'cache' | 'store' | 'refresh' | 'stale';
 }
 
 export interface TokenService {
@@ -46,7 +50,7 @@ export interface TokenService {
 }
 
 interface TokenServiceDependencies {
-  connections: Pick<ConnectionRegistry, 'readToken'>;
+  tokenCache: TokenCache;
   flights: RefreshFlights;
   refreshLimit: RefreshLimit;
   clock: Clock;
@@ -69,11 +73,30 @@ interface Call {
  * share one run whatever they asked for.
  */
 export function createTokenService(dependencies: TokenServiceDependencies): TokenService {
-  const { connections, flights, refreshLimit, clock, databaseClock } = dependencies;
+  const { tokenCache, flights, refreshLimit, clock, databaseClock } = dependencies;
 
   async function readToken(request: TokenRequest): Promise<TokenAnswer> {
+    const cached = request.mayTrail ? tokenCache.find(request.connectionId) : undefined;
+    if (cached !== undefined) {
+      const now = databaseClock.now();
+      if (isEnoughUnread(request, cached.connection, now)) {
+        refreshBehind(request, cached.connection, now);
+        return heldAnswer(cached, now, 'cache');
+      }
+    }
+    return readStored(request);
+  }
+
+  async function readStored(request: TokenRequest): Promise<TokenAnswer> {
     const deadlineMs = clock.monotonicMs() + request.waitSeconds * 1_000;
-    const reading = await readRow(request.connectionId);
+    let reading: TokenReading;
+    try {
+      reading = await readRow(request.connectionId, request.mayTrail ? request : undefined);
+    } catch (error) {
+      const stale = staleAnswer(request, error);
+      if (stale === undefined) throw error;
+      return stale;
+    }
     const { connection } = reading;
     const arrivedAt = databaseClock.now();
     const call: Call = {
@@ -84,13 +107,24 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       deadlineMs,
     };
     if (isSatisfied(connection, call.demand.wanted, call)) {
-      refreshBehind(call, connection);
+      refreshBehind(request, connection, arrivedAt);
       return answer(reading, call, 'store');
     }
     const obstacle = refreshObstacle(connection, arrivedAt);
     if (obstacle !== undefined) return settle(reading, call, 'store', obstacle);
     if (!request.mayRefresh) return settle(reading, call, 'store', inProgress(connection));
     return refreshFirst(reading, call);
+  }
+
+  /** P9: a valid token is served while PostgreSQL is away, unless a newer one is known to exist. */
+  function staleAnswer(request: TokenRequest, error: unknown): TokenAnswer | undefined {
+    if (!(error instanceof TokenManagerError) || error.code !== 'store_unavailable')
+      return undefined;
+    const stale = request.mayTrail ? tokenCache.findStale(request.connectionId) : undefined;
+    if (stale === undefined) return undefined;
+    const now = databaseClock.now();
+    if (!isEnoughUnread(request, stale.connection, now)) return undefined;
+    return heldAnswer(stale, now, 'stale');
   }
 
   async function refreshFirst(arrival: TokenReading, call: Call): Promise<TokenAnswer> {
@@ -140,20 +174,29 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
         });
       }
     }
-    return flights.join(refreshRequest(call, connection, trigger));
+    const newerThan = call.versionAtArrival;
+    return flights.join(refreshRequest(call.request, connection, { newerThan, trigger }));
   }
 
   /** Past its due time but valid: answered now, and refreshed once per connection and process. */
-  function refreshBehind(call: Call, connection: Connection): void {
-    if (!call.request.mayRefresh || !isInsideMargin(connection, call.arrivedAt)) return;
-    if (connectionStatus(connection, call.arrivedAt) !== 'active' || !isRefreshable(connection))
-      return;
-    if (connection.nextAttemptAt !== null && connection.nextAttemptAt > call.arrivedAt) return;
-    flights.startBehind(refreshRequest(call, connection, 'background'));
+  function refreshBehind(request: TokenRequest, connection: Connection, now: Date): void {
+    if (!request.mayRefresh || !isInsideMargin(connection, now)) return;
+    if (connectionStatus(connection, now) !== 'active' || !isRefreshable(connection)) return;
+    if (connection.nextAttemptAt !== null && connection.nextAttemptAt > now) return;
+    flights.startBehind(
+      refreshRequest(request, connection, {
+        newerThan: connection.tokenVersion,
+        trigger: 'background',
+      }),
+    );
   }
 
-  async function readRow(connectionId: string): Promise<TokenReading> {
-    const reading = await connections.readToken(connectionId);
+  /** With `mayTrail`, the demand of a call for which a row read just before it will do. */
+  async function readRow(connectionId: string, mayTrail?: AskedDemand): Promise<TokenReading> {
+    const reading = await tokenCache.read(
+      connectionId,
+      mayTrail && ((connection) => isEnoughUnread(mayTrail, connection, databaseClock.now())),
+    );
     if (reading?.connection.deletedAt !== null) {
       throw new TokenManagerError('connection_not_found', { connectionId });
     }
@@ -194,14 +237,21 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   return { readToken };
 }
 
-function refreshRequest(call: Call, connection: Connection, trigger: ReadDemand['trigger']) {
-  const { traceparent } = call.request;
+function heldAnswer(held: HeldToken, now: Date, source: 'cache' | 'stale'): TokenAnswer {
+  const { connection, accessToken } = held;
+  return { connection, accessToken, refreshed: false, now, source };
+}
+
+function refreshRequest(
+  { traceparent }: TokenRequest,
+  connection: Connection,
+  wanted: Pick<RefreshRequest, 'newerThan' | 'trigger'>,
+): RefreshRequest {
   return {
     connectionId: connection.id,
     tenantId: connection.tenantId,
     provider: connection.provider,
-    newerThan: call.versionAtArrival,
-    trigger,
+    ...wanted,
     ...(traceparent !== undefined && { traceparent }),
   };
 }

@@ -7,14 +7,16 @@ import { logLevels, type LogLevel } from './log.ts';
 import { createSettings, quoted, type Environment, type Settings } from './settings.ts';
 import { readTemporal, type TemporalConnectionConfig } from './temporal-settings.ts';
 
+const tokenCacheDefaultSeconds = 5;
+/** As long as a cached token is kept for an outage of PostgreSQL. */
+const tokenCacheMaxSeconds = 300;
+
 const tlsModes = ['disabled', 'enabled', 'mtls'] as const;
 /** Settings of api parts that come later and that it is safe to run without. */
 const withoutEffect = [
-  'DATABASE_LISTEN_URL',
   'DEBUG_REQUESTS_ALLOWED',
   'DEBUG_REQUESTS_REQUIRED',
   'KMS_API_ENDPOINT',
-  'TOKEN_CACHE_SECONDS',
   'WEBHOOKS_FILE',
 ];
 
@@ -24,6 +26,8 @@ export interface Config extends ListenConfig {
   subsystemName: string;
   log: { level: LogLevel; httpRequests: boolean };
   database: DatabaseConfig;
+  /** How long the gateway answers from memory without a SELECT; 0: never, and no stale service. */
+  tokenCacheSeconds: number;
   /** 32 bytes in base64: the key provider without a cloud. */
   localKeyFile: string;
   /** See readEgressAllow. */
@@ -63,6 +67,11 @@ export function loadConfig(sources: ConfigSources = {}): Config {
       httpRequests: settings.boolean('LOG_HTTP_REQUESTS', true),
     },
     database: readDatabase(settings),
+    tokenCacheSeconds: settings.integer('TOKEN_CACHE_SECONDS', {
+      absent: tokenCacheDefaultSeconds,
+      min: 0,
+      max: tokenCacheMaxSeconds,
+    }),
     localKeyFile: readLocalKeyFile(settings),
     egressAllow: readEgressAllow(settings),
     providersFile: settings.readablePath('PROVIDERS_FILE'),

@@ -4,15 +4,29 @@ import type { Settings } from './settings.ts';
 export interface DatabaseConfig {
   /** A PostgreSQL connection URL (libpq section 34.1.1.2), password included. */
   url: Secret;
+  /**
+   * For LISTEN, which needs a session of its own: another URL where `url` goes through a transaction
+   * pooler, which would take LISTEN and deliver nothing.
+   */
+  listenUrl: Secret;
   migrateOnStart: boolean;
 }
 
-/** DATABASE_URL, or libpq's PG* where there is none; both with `_FILE` for what is secret. */
+/**
+ * DATABASE_URL, or libpq's PG* where there is none, and DATABASE_LISTEN_URL; all with `_FILE` for what
+ * is secret.
+ */
 export function readDatabase(settings: Settings): DatabaseConfig {
-  const url = settings.secret('DATABASE_URL');
   const password = settings.secret('PGPASSWORD');
-  const migrateOnStart = settings.boolean('MIGRATE_ON_START', true);
-  if (url !== undefined) return { url: completeUrl(settings, url, password), migrateOnStart };
+  const url = readUrl(settings, 'DATABASE_URL', password) ?? readParts(settings, password);
+  return {
+    url,
+    listenUrl: readUrl(settings, 'DATABASE_LISTEN_URL', password) ?? url,
+    migrateOnStart: settings.boolean('MIGRATE_ON_START', true),
+  };
+}
+
+function readParts(settings: Settings, password: Secret | undefined): Secret {
   const host = settings.text('PGHOST');
   if (host === undefined) {
     const named = settings.text('DATABASE_URL_FILE') !== undefined;
@@ -24,16 +38,18 @@ export function readDatabase(settings: Settings): DatabaseConfig {
       );
     }
   }
-  return { url: urlFromParts(settings, host ?? '', password), migrateOnStart };
+  return urlFromParts(settings, host ?? '', password);
 }
 
 /** Adds the password that PGPASSWORD brings to a URL that has none, as libpq does. */
-function completeUrl(settings: Settings, url: Secret, password: Secret | undefined): Secret {
+function readUrl(settings: Settings, name: string, password: Secret | undefined) {
+  const url = settings.secret(name);
+  if (url === undefined) return undefined;
   const text = url.reveal();
   const parsed = parseUrl(text);
   if (parsed === undefined) {
     // The value is not repeated: it may hold a password.
-    settings.fault('DATABASE_URL', 'is not a URL; set postgres://user:password@host:5432/database');
+    settings.fault(name, 'is not a URL; set postgres://user:password@host:5432/database');
     return url;
   }
   const hasPassword = parsed.password !== '' || parsed.searchParams.has('password');

@@ -77,7 +77,10 @@ const refreshTokenRoute = createRoute({
   responses: tokenResponses,
 });
 
-/** The token routes; HEAD answers as GET would from the stored row, and never refreshes. */
+/**
+ * The token routes; HEAD answers as GET would from what is stored, and never refreshes. POST always
+ * reads the row, never the cache.
+ */
 export function addTokenRoutes(
   app: GatewayApp,
   { tokenService, metrics }: { tokenService: TokenService; metrics: Pick<Metrics, 'tokenReads'> },
@@ -93,6 +96,7 @@ export function addTokenRoutes(
         minTokenVersion: query.min_token_version,
       }),
       mayRefresh: c.req.method !== 'HEAD',
+      mayTrail: true,
     });
     if (c.req.method !== 'HEAD') metrics.tokenReads.inc({ source: answer.source });
     return answerJson(c, describeToken(answer), 200);
@@ -111,6 +115,7 @@ export function addTokenRoutes(
       }),
       ifDue: true,
       mayRefresh: true,
+      mayTrail: false,
     });
     metrics.tokenReads.inc({ source: answer.source });
     return answerJson(c, describeToken(answer), 200);

@@ -148,7 +148,7 @@ export function createFakeGateway(options: FakeOptions = {}) {
       const connection = rows.get(id);
       if (connection === undefined) return Promise.resolve(undefined);
       const open = () => Promise.resolve(new Secret(accessTokenOf(connection)));
-      return Promise.resolve({ connection, open });
+      return Promise.resolve({ connection, sealedBytes: 60, open });
     },
     get: (id) => Promise.resolve(rows.get(id)),
     list: () => Promise.resolve({ items: [...rows.values()], nextCursor: null }),

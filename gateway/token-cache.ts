@@ -1,0 +1,184 @@
+import { LRUCache } from 'lru-cache';
+import { holdsValidToken, type Connection } from '../connections/connection.ts';
+import type { ConnectionRegistry, TokenReading } from '../connections/registry.ts';
+import type { TokenNotices } from '../connections/token-notices.ts';
+import type { Clock, DatabaseClock } from '../platform/clock.ts';
+import type { Secret } from '../platform/secret.ts';
+import type { StoreOutage } from './store-outage.ts';
+
+export const cachedTokensMax = 100_000;
+/** Room for that many of the usual size; long tokens or much metadata leave room for fewer. */
+const cachedBytesMax = 512 * 1_024 * 1_024;
+/** In memory the facts take about this much more than as JSON. */
+const bytesPerJsonCharacter = 2;
+
+/** After it has ended to answer by itself, an entry is kept so much longer for an outage of PostgreSQL. */
+const staleServiceMs = 300_000;
+const sweepEveryMs = 10_000;
+
+/** The facts of a connection and its opened access token, as one SELECT found them. */
+export interface HeldToken {
+  connection: Connection;
+  accessToken: Secret;
+}
+
+export interface TokenCache {
+  /**
+   * A token that may be answered without a SELECT: read less than TOKEN_CACHE_SECONDS ago, and since
+   * then LISTEN has been up without a notice for it. The token may have expired in the meantime.
+   *
+   * Only new tokens are told by notice: the rest, so the `connection_status`, the `scope` and the
+   * `metadata` of an answer, may trail the row by TOKEN_CACHE_SECONDS.
+   */
+  find(connectionId: string): HeldToken | undefined;
+  /** What to fall back on once `read` has thrown `store_unavailable`: as `find`, but up to 300 s older. */
+  findStale(connectionId: string): HeldToken | undefined;
+  /**
+   * The row, by a SELECT that begins after the call. One that is under way already will do if what it
+   * finds satisfies `suffices` and no notice came in between. At most one SELECT a connection is under
+   * way: those who cannot use it share the next. Throws as ConnectionRegistry.readToken; all who wait
+   * for a SELECT share its failure.
+   */
+  read(
+    connectionId: string,
+    suffices?: (connection: Connection) => boolean,
+  ): Promise<TokenReading | undefined>;
+  /** The token has changed: whatever was read before is forgotten, and what is being read is not kept. */
+  drop(connectionId: string): void;
+}
+
+interface Entry extends HeldToken {
+  /** When its SELECT began, by the monotonic clock. */
+  readAtMs: number;
+  /** The session of LISTEN at that time. */
+  session: number | undefined;
+}
+
+interface Select {
+  number: number;
+  readAtMs: number;
+  session: number | undefined;
+  /** A notice came after it began, so it may have seen the row as it was before. */
+  isOvertaken: boolean;
+}
+
+/**
+ * Tokens in memory, bounded in number and size. Entries leave in the order in which they were read:
+ * each answers for seconds only, so that one much asked for is soon among the newest again, and a hit
+ * moves nothing.
+ */
+export function createTokenCache(dependencies: {
+  connections: Pick<ConnectionRegistry, 'readToken'>;
+  /** Absent: there is no LISTEN. */
+  notices: TokenNotices | undefined;
+  outage: StoreOutage;
+  clock: Clock;
+  databaseClock: DatabaseClock;
+  /** 0: nothing is kept. */
+  cacheSeconds: number;
+  entriesMax?: number;
+}): TokenCache {
+  const { connections, notices, outage, clock, databaseClock, cacheSeconds } = dependencies;
+  const cacheMs = cacheSeconds * 1_000;
+  const keepMs = cacheMs + staleServiceMs;
+  const entries = new LRUCache<string, Entry>({
+    max: dependencies.entriesMax ?? cachedTokensMax,
+    maxSize: cachedBytesMax,
+  });
+  const selects = new Map<string, { select: Select; reading: Promise<TokenReading | undefined> }>();
+  let selectsBegun = 0;
+  let sweep: NodeJS.Timeout | undefined;
+
+  function begin(connectionId: string) {
+    selectsBegun += 1;
+    const select: Select = {
+      number: selectsBegun,
+      readAtMs: clock.monotonicMs(),
+      session: notices?.session(),
+      isOvertaken: false,
+    };
+    const reading = load(connectionId, select).finally(() => {
+      if (selects.get(connectionId) === begun) selects.delete(connectionId);
+    });
+    const begun = { select, reading };
+    selects.set(connectionId, begun);
+    return begun;
+  }
+
+  async function load(connectionId: string, select: Select): Promise<TokenReading | undefined> {
+    const reading = await outage.guard(() => connections.readToken(connectionId));
+    if (cacheSeconds === 0) return reading;
+    if (reading === undefined || !holdsValidToken(reading.connection, databaseClock.now())) {
+      entries.delete(connectionId);
+      return reading;
+    }
+    // Opened once for the entry and for everybody who shares the SELECT.
+    const opened = reading.open();
+    try {
+      keep(connectionId, select, reading, await opened);
+    } catch {
+      // Nothing is kept, and whoever opens the reading sees why.
+      entries.delete(connectionId);
+    }
+    return { ...reading, open: () => opened };
+  }
+
+  function keep(
+    connectionId: string,
+    select: Select,
+    { connection, sealedBytes }: TokenReading,
+    accessToken: Secret,
+  ): void {
+    if (select.isOvertaken) return;
+    const { readAtMs, session } = select;
+    const size = sealedBytes + bytesPerJsonCharacter * JSON.stringify(connection).length;
+    entries.set(connectionId, { connection, accessToken, readAtMs, session }, { size });
+    sweep ??= setTimeout(forgetOld, sweepEveryMs).unref();
+  }
+
+  /** Opened tokens do not wait in memory for somebody to ask. */
+  function forgetOld(): void {
+    const oldestMs = clock.monotonicMs() - keepMs;
+    for (const connectionId of entries.rkeys()) {
+      const entry = entries.peek(connectionId);
+      if (entry === undefined || entry.readAtMs > oldestMs) break;
+      entries.delete(connectionId);
+    }
+    sweep = entries.size === 0 ? undefined : setTimeout(forgetOld, sweepEveryMs).unref();
+  }
+
+  function drop(connectionId: string): void {
+    entries.delete(connectionId);
+    const begun = selects.get(connectionId);
+    if (begun === undefined) return;
+    begun.select.isOvertaken = true;
+    selects.delete(connectionId);
+  }
+  notices?.subscribe(drop);
+
+  return {
+    find(connectionId) {
+      const entry = entries.peek(connectionId);
+      if (entry === undefined) return undefined;
+      const session = notices?.session();
+      if (session === undefined || entry.session !== session) return undefined;
+      return clock.monotonicMs() - entry.readAtMs < cacheMs ? entry : undefined;
+    },
+    findStale(connectionId) {
+      const entry = entries.peek(connectionId);
+      if (entry === undefined) return undefined;
+      return clock.monotonicMs() - entry.readAtMs < keepMs ? entry : undefined;
+    },
+    async read(connectionId, suffices) {
+      const begunBefore = selectsBegun;
+      for (;;) {
+        const { select, reading } = selects.get(connectionId) ?? begin(connectionId);
+        const row = await reading;
+        if (select.number > begunBefore) return row;
+        const isUsable = cacheSeconds > 0 && !select.isOvertaken;
+        if (isUsable && row !== undefined && suffices?.(row.connection) === true) return row;
+      }
+    },
+    drop,
+  };
+}
