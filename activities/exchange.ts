@@ -14,6 +14,7 @@ import {
   replayAllowed,
   sendLimitMs,
 } from '../oauth/rotation.ts';
+import { strictWarnings } from '../oauth/strict-check.ts';
 import { extractTokens } from '../oauth/token-answer.ts';
 import type { TokenAnswer, TokenConnection } from '../oauth/token-endpoint.ts';
 import { isStoreAway } from './activity-failure.ts';
@@ -89,13 +90,15 @@ export class Exchange {
     if (kept !== null) {
       // P4: whatever else is wrong with the answer, its tokens are stored before anyone acts on it.
       this.#count('none');
-      return keepTokens(this.#dependencies, {
+      const step = await keepTokens(this.#dependencies, {
         subject,
         fence: claim,
         kept,
         sealer: prepared.sealer,
         record: this.#record(),
       });
+      await this.#warn(prepared, answer, tokens?.warnings ?? []);
+      return step;
     }
     return this.#settle(prepared, judgement, answer.kind === 'not_sent', claim);
   }
@@ -136,6 +139,17 @@ export class Exchange {
       (clock.monotonicMs() - sentAtMs) / 1_000,
     );
     return answer;
+  }
+
+  /** What was odd about an answer whose tokens are kept: codes for the log, never a provider's text. */
+  async #warn(prepared: PreparedExchange, answer: TokenAnswer, odd: string[]): Promise<void> {
+    const warnings = [...odd, ...(await strictWarnings(prepared.definition, answer))];
+    if (warnings.length === 0) return;
+    const { connection, app } = this.#facts.subject;
+    this.#dependencies.log.warn(
+      { connection_id: connection.id, provider: app.provider, warnings },
+      'the token answer departs from RFC 6749; its tokens are kept',
+    );
   }
 
   /** The attempt brought no tokens: records why, and says what the Workflow does about it. */

@@ -47,6 +47,11 @@ describe('answers of a provider', () => {
     await stack.expire(id);
     expect((await stack.getToken(id)).body).toMatchObject({ token_version: 3 });
     expect(endpoint.sendsOf(granted.refreshToken)).toBe(2);
+    const lines = stack.logText().split('\n');
+    const isWarned = lines.some(
+      (line) => line.includes(id) && /refresh_token_(empty|null)/.test(line),
+    );
+    expect(isWarned).toBe('refresh_token' in members);
   });
 
   it('R11 no expires_in takes the default of the definition, recorded as assumed', async () => {
