@@ -3,33 +3,48 @@ import type { Postponement, Settlement, Verdict } from './exchange.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 
 /**
+ * The attempt that `$3` claimed, if it is still the newest of the generation, its connection's row
+ * locked. Where late tokens lie in its intent nothing is settled: they are to be stored, and need not
+ * wait any longer, for this call is over.
+ */
+const ownAttempt = `target as (
+        select c.id, c.tenant_id, c.app_id from connections c
+        join refresh_intents i on i.connection_id = c.id
+          and i.generation = c.generation and i.attempt = c.attempt
+        where c.id = $1 and c.generation = $2 and i.claim_id = $3 and c.verdict is null
+        for update of c
+      ), ended as (
+        update refresh_intents i set answer_by = least(i.answer_by, clock_timestamp())
+        from target
+        where i.connection_id = target.id and i.claim_id = $3 and i.late_sealed is not null
+      )`;
+
+/**
  * Records an attempt that brought no tokens. A first send with a known end removes its intent. An
  * ambiguous one leaves it, due now because its call is dead; so does a replay that was not sent or
- * whose answer leaves the token's fate open, for the earlier ambiguity stands. Found by its claim, so
- * that it is idempotent and cannot settle anybody else's attempt.
+ * whose answer leaves the token's fate open, for the earlier ambiguity stands. Found by its claim,
+ * which a settled intent holds no longer: so it is idempotent, and cannot settle anybody else's attempt.
  */
 export async function settleFailure(store: Queryable, settlement: Settlement): Promise<boolean> {
   const rows = await queryStore(store, {
     name: 'settle-failure',
-    text: `with target as (
-        select c.id, i.attempt from connections c
-        join refresh_intents i on i.connection_id = c.id
-          and i.generation = c.generation and i.attempt = c.attempt
-        where c.id = $1 and c.generation = $2 and i.claim_id = $3 and i.late_sealed is null
-        for update of c
-      ), removed as (
+    text: `with ${ownAttempt}, removed as (
         delete from refresh_intents i using target
-        where i.connection_id = target.id and i.claim_id = $3 and i.replays = 0 and $4 <> 'ambiguous'
-          and i.late_sealed is null
+        where i.connection_id = target.id and i.claim_id = $3 and i.late_sealed is null
+          and i.replays = 0 and $4 <> 'ambiguous'
+        returning i.connection_id as id, false as is_uncertain
       ), reopened as (
         update refresh_intents i
-        set answer_by = least(i.answer_by, clock_timestamp()),
+        set claim_id = gen_random_uuid(), answer_by = least(i.answer_by, clock_timestamp()),
           replays = i.replays - case when $6 and i.replays > 0 then 1 else 0 end
         from target
-        where i.connection_id = target.id and i.claim_id = $3 and (i.replays > 0 or $4 = 'ambiguous')
-        returning i.connection_id
+        where i.connection_id = target.id and i.claim_id = $3 and i.late_sealed is null
+          and (i.replays > 0 or $4 = 'ambiguous')
+        returning i.connection_id as id, true as is_uncertain
+      ), settled as (
+        select id, is_uncertain from removed union all select id, is_uncertain from reopened
       ), ${logAttempt({
-        source: 'target',
+        source: 'settled',
         outcome: `case $4 when 'ambiguous' then 'uncertain' when 'misconfigured' then 'app_misconfigured'
           else 'waiting' end`,
         class: '$4',
@@ -43,10 +58,10 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
         failure_count = c.failure_count + 1,
         next_attempt_at = clock_timestamp() + make_interval(secs => $7::double precision / 1000),
         refresh_due_at = clock_timestamp() + make_interval(secs => $7::double precision / 1000),
-        uncertain_since = case when $4 = 'ambiguous' or exists (select from reopened)
+        uncertain_since = case when settled.is_uncertain
           then coalesce(c.uncertain_since, clock_timestamp()) else c.uncertain_since end,
         updated_at = now()
-      from target where c.id = target.id
+      from settled where c.id = settled.id
       returning c.id`,
     values: [
       settlement.connectionId,
@@ -106,13 +121,7 @@ export async function postpone(store: Queryable, postponement: Postponement): Pr
 export async function settleVerdict(store: Queryable, verdict: Verdict): Promise<boolean> {
   const rows = await queryStore(store, {
     name: 'settle-verdict',
-    text: `with target as (
-        select c.id, c.tenant_id, c.app_id from connections c
-        join refresh_intents i on i.connection_id = c.id
-          and i.generation = c.generation and i.attempt = c.attempt
-        where c.id = $1 and c.generation = $2 and i.claim_id = $3 and c.verdict is null
-        for update of c
-      ), removed as (
+    text: `with ${ownAttempt}, removed as (
         delete from refresh_intents i using target
         where i.connection_id = target.id and i.claim_id = $3 and i.late_sealed is null
         returning i.connection_id as id
