@@ -1,4 +1,3 @@
-import type { ComposedGateway } from '../gateway/compose-gateway.ts';
 import type { BuildInfo } from '../gateway/routes/build.ts';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
@@ -6,10 +5,10 @@ import { createMetrics } from '../platform/metrics.ts';
 import { connectNatively } from '../platform/temporal-connections.ts';
 import { composeWorker, type ComposedWorker } from '../worker/compose-worker.ts';
 import { composeServices, type Services } from './compose-services.ts';
-import { composeGatewayOfServices } from './gateway-of-services.ts';
+import { composeGatewayOfServices, type GatewayOfServices } from './gateway-of-services.ts';
 
 export interface AllInOne {
-  gateway: ComposedGateway;
+  gateway: GatewayOfServices;
   services: Services;
   worker: ComposedWorker;
   /** Drains the gateway, then the worker, then closes the connections. */

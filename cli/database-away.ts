@@ -28,3 +28,10 @@ export function isDatabaseAway(error: unknown): boolean {
 function isPassing(code: string): boolean {
   return networkCodes.has(code) || (code.length === 5 && passingClasses.has(code.slice(0, 2)));
 }
+
+/** In words; `pg` reports a host name that led to several addresses as an error of errors. */
+export function databaseReason(error: unknown): string {
+  if (error instanceof AggregateError) return error.errors.map(databaseReason).join('; ');
+  if (!(error instanceof Error)) return 'unknown';
+  return error.cause === undefined ? error.message : databaseReason(error.cause);
+}

@@ -1,5 +1,7 @@
 import type { Client } from '@temporalio/client';
 import { countConnections } from '../connections/connection-registry.ts';
+import { listenForTokenNotices } from '../connections/token-notice-listener.ts';
+import type { TokenNotices } from '../connections/token-notices.ts';
 import { composeGateway, type ComposedGateway } from '../gateway/compose-gateway.ts';
 import type { BuildInfo } from '../gateway/routes/build.ts';
 import { systemClock } from '../platform/clock.ts';
@@ -9,8 +11,13 @@ import type { Services } from './compose-services.ts';
 const msPerHour = 3_600_000;
 const probeDeadlineMs = 2_000;
 
+export interface GatewayOfServices extends ComposedGateway {
+  /** What its token cache hears; undefined when TOKEN_CACHE_SECONDS is 0. */
+  tokenNotices: TokenNotices | undefined;
+}
+
 /** A gateway that listens, over the stores of this process and whatever client reaches Temporal. */
-export function composeGatewayOfServices(
+export async function composeGatewayOfServices(
   services: Services,
   temporal: {
     build: BuildInfo;
@@ -18,13 +25,25 @@ export function composeGatewayOfServices(
     /** Only where client and worker share one NativeConnection. */
     requestEagerStart: boolean;
   },
-): Promise<ComposedGateway> {
+): Promise<GatewayOfServices> {
   const { config, log, metrics, pool } = services;
   const { client } = temporal;
   metrics.collectConnections(() => countConnections(pool));
-  return composeGateway({
+  const tokenNotices =
+    config.tokenCacheSeconds === 0
+      ? undefined
+      : listenForTokenNotices({
+          url: config.database.listenUrl,
+          applicationName: config.subsystemName,
+          log,
+          random: Math.random,
+        });
+  const composing = composeGateway({
     connections: services.connections,
     apps: services.apps,
+    ...(tokenNotices !== undefined && {
+      tokenCache: { seconds: config.tokenCacheSeconds, notices: tokenNotices },
+    }),
     refreshEngine: createTemporalRefreshEngine({
       client,
       taskQueue: config.temporal.taskQueues.refresh,
@@ -45,6 +64,20 @@ export function composeGatewayOfServices(
       temporal: () => probeTemporal(client()),
     },
   });
+  try {
+    const gateway = await composing;
+    return {
+      ...gateway,
+      tokenNotices,
+      async close() {
+        await gateway.close();
+        await tokenNotices?.close();
+      },
+    };
+  } catch (error) {
+    await tokenNotices?.close();
+    throw error;
+  }
 }
 
 /** Rejects unless Temporal answers within 2 s. */

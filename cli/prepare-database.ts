@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { TokenManagerError } from '../client/contract.ts';
 import { listPendingMigrations, migrate } from '../connections/migrate.ts';
 import type { DatabaseConfig } from '../platform/database-settings.ts';
 import type { Logger } from '../platform/log.ts';
-import { isDatabaseAway } from './database-away.ts';
+import { databaseReason, isDatabaseAway } from './database-away.ts';
 
 const pauseMinMs = 500;
 const pauseMaxMs = 10_000;
@@ -32,9 +33,9 @@ export async function prepareDatabase(preparation: Preparation): Promise<void> {
       await prepareOnce(preparation);
       return;
     } catch (error) {
-      if (!isDatabaseAway(error)) throw error;
+      if (!isDatabaseAway(error)) throw unusable(database, error);
       log.warn(
-        { reason: reasonOf(error), next_try_seconds: pauseMs / 1_000 },
+        { reason: databaseReason(error), next_try_seconds: pauseMs / 1_000 },
         `waiting for PostgreSQL at ${describeTarget(database)}`,
       );
     }
@@ -42,16 +43,25 @@ export async function prepareDatabase(preparation: Preparation): Promise<void> {
   }
 }
 
+/** For a job that is run again by whoever runs it. Returns the names of the migrations that ran. */
+export async function migrateOnce(database: DatabaseConfig): Promise<string[]> {
+  const ran: string[] = [];
+  try {
+    await migrate({
+      databaseUrl: database.url.reveal(),
+      onMigration: (name) => ran.push(name),
+    });
+  } catch (error) {
+    throw unusable(database, error);
+  }
+  return ran;
+}
+
 async function prepareOnce({ database, log, allowVolatile, signal }: Preparation): Promise<void> {
   signal.throwIfAborted();
   await checkDurability(database, allowVolatile);
   if (database.migrateOnStart) {
-    await migrate({
-      databaseUrl: database.url.reveal(),
-      onMigration: (migration) => {
-        log.info({ migration }, 'migrated');
-      },
-    });
+    for (const migration of await migrateOnce(database)) log.info({ migration }, 'migrated');
     return;
   }
   const pending = await withClient(database, listPendingMigrations);
@@ -99,6 +109,14 @@ async function withClient<Result>(
   }
 }
 
+function unusable(database: DatabaseConfig, error: unknown): unknown {
+  if (!(error instanceof pg.DatabaseError) && !(error instanceof TokenManagerError)) return error;
+  const reason = databaseReason(error);
+  return new Error(`PostgreSQL at ${describeTarget(database)} cannot be used: ${reason}.`, {
+    cause: error,
+  });
+}
+
 /** Host, port and database, without user and password. */
 function describeTarget({ url }: DatabaseConfig): string {
   const text = url.reveal();
@@ -106,10 +124,4 @@ function describeTarget({ url }: DatabaseConfig): string {
   const { host, pathname, searchParams } = new URL(text);
   const socket = searchParams.get('host');
   return `${host === '' && socket !== null ? socket : host}${pathname}`;
-}
-
-function reasonOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  if (cause instanceof AggregateError) return cause.errors.map(reasonOf).join('; ');
-  return cause instanceof Error ? cause.message : 'unknown';
 }

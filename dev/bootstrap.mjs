@@ -1,4 +1,4 @@
-// npm start, npm test and npm run reset on a clean checkout. Plain Node: no package is there yet.
+// npm start, npm run gateway, npm run worker, npm test and npm run reset on a clean checkout. Plain Node: no package is there yet.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
@@ -11,14 +11,14 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const commands = {
   async start() {
     prepare();
-    const { buildIfStale } = await import('./build.mjs');
-    const startedAt = performance.now();
-    const what = (await buildIfStale()) ? 'Build' : 'Build is up to date';
-    console.log(`${what} … ${((performance.now() - startedAt) / 1_000).toFixed(1)} s`);
+    await build();
     // In this process, so that signals, also kill -9, reach the stack itself.
     const { start } = await import('../dist/dev/start.js');
     await start(root);
   },
+
+  gateway: runTokenManager,
+  worker: runTokenManager,
 
   async test() {
     let result = { passed: 0, failed: 1 };
@@ -45,6 +45,20 @@ const commands = {
     await reset(root);
   },
 };
+
+/** The command of the same name; it reads the arguments of this process. */
+async function runTokenManager() {
+  prepare();
+  await build();
+  await import('../dist/cli/token-manager.js');
+}
+
+async function build() {
+  const { buildIfStale } = await import('./build.mjs');
+  const startedAt = performance.now();
+  const what = (await buildIfStale()) ? 'Build' : 'Build is up to date';
+  console.log(`${what} … ${((performance.now() - startedAt) / 1_000).toFixed(1)} s`);
+}
 
 function prepare() {
   const { engines } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
