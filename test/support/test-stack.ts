@@ -8,6 +8,7 @@ import { NativeConnection } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { startAllInOne, type AllInOne } from '../../cli/all-in-one.ts';
 import { refreshWorkflowId } from '../../client/contract.ts';
+import { tellTokenChange, type TokenNotices } from '../../connections/token-notices.ts';
 import { loadConfig } from '../../platform/config.ts';
 import { createLogger } from '../../platform/log.ts';
 import { createLocalKeyFile } from '../../vault/local-key-file.ts';
@@ -40,7 +41,7 @@ export interface TestStack {
     tokens: { accessToken: string; refreshToken: string },
     members?: Record<string, unknown>,
   ): Promise<string>;
-  /** Lets the stored access token expire now. */
+  /** Lets the stored access token expire now; resolves once the gateway's cache has heard of it. */
   expire(connectionId: string): Promise<void>;
   getToken(connectionId: string, query?: string): Promise<Answer>;
   refresh(connectionId: string, body?: unknown): Promise<Answer>;
@@ -50,19 +51,25 @@ export interface TestStack {
   historyOf(connectionId: string): Promise<string>;
   /** The newest run of the connection's refresh. */
   describeRun(connectionId: string): Promise<{ runId: string; status: string }>;
+  terminateRun(connectionId: string): Promise<void>;
   close(): Promise<void>;
 }
 
 export async function startTestStack(
-  options: { env?: Record<string, string> } = {},
+  options: {
+    env?: Record<string, string>;
+    /** The URL by which the stack, but not the test, reaches its database. */
+    connectThrough?: (databaseUrl: string) => Promise<string>;
+  } = {},
 ): Promise<TestStack> {
   const database = await createTestDatabase();
+  const { connectThrough = (url) => Promise.resolve(url) } = options;
   const folder = mkdtempSync(join(tmpdir(), 'token-manager-stack-'));
   const keyFile = join(folder, 'local.key');
   await createLocalKeyFile(keyFile);
   const config = loadConfig({
     env: {
-      DATABASE_URL: database.url,
+      DATABASE_URL: await connectThrough(database.url),
       TEMPORAL_ADDRESS: inject('temporalAddress'),
       TEMPORAL_NAMESPACE: inject('temporalNamespace'),
       LOCAL_KEY_FILE: keyFile,
@@ -173,11 +180,16 @@ export async function startTestStack(
       return id;
     },
     async expire(connectionId) {
+      const { tokenNotices } = allInOne.gateway;
+      const heard = tokenNotices?.session() === undefined ? undefined : nextNotice(tokenNotices);
       await database.pool.query(
-        `update connections set expires_at = now() - interval '1 second', refresh_due_at = now()
-         where id = $1`,
+        `with expired as (
+           update connections set expires_at = now() - interval '1 second', refresh_due_at = now()
+           where id = $1 returning id)
+         select ${tellTokenChange('id')} from expired`,
         [connectionId],
       );
+      await heard?.(connectionId);
     },
     getToken: (connectionId, query = '') =>
       call('GET', `/v1/connections/${connectionId}/token${query}`),
@@ -187,6 +199,9 @@ export async function startTestStack(
       const run = await temporal.workflow.getHandle(refreshWorkflowId(connectionId)).describe();
       return { runId: run.runId, status: run.status.name };
     },
+    async terminateRun(connectionId) {
+      await temporal.workflow.getHandle(refreshWorkflowId(connectionId)).terminate('test');
+    },
     async close() {
       for (const worker of addedWorkers) await worker.close();
       await allInOne.close();
@@ -194,6 +209,20 @@ export async function startTestStack(
       await database.drop();
       rmSync(folder, { recursive: true, force: true });
     },
+  };
+}
+
+/** Hears from now on; the function it returns waits until the connection was told of. */
+function nextNotice(notices: TokenNotices): (connectionId: string) => Promise<void> {
+  const told = new Set<string>();
+  let wake = (): void => undefined;
+  const unsubscribe = notices.subscribe((id) => {
+    told.add(id);
+    wake();
+  });
+  return async (connectionId) => {
+    while (!told.has(connectionId)) await new Promise<void>((resolve) => (wake = resolve));
+    unsubscribe();
   };
 }
 
