@@ -19,18 +19,31 @@ function faultsOf(act: () => unknown): { code: string; errors: unknown } {
 describe('the catalogue', () => {
   it('holds these providers, each with its sources and a variable for every placeholder', () => {
     expect(catalogue.names()).toEqual([
+      'atlassian',
+      'auth0',
+      'box',
       'demo',
       'generic',
       'github',
+      'gitlab',
       'google',
       'hubspot',
+      'microsoft',
+      'notion',
+      'okta',
+      'quickbooks',
       'salesforce',
       'slack',
+      'xero',
+      'zendesk',
+      'zoom',
     ]);
     for (const name of catalogue.names().filter((name) => name !== 'generic')) {
       const definition = catalogue.resolve(name, {});
       if (name !== 'demo') expect(definition.docs).not.toEqual([]);
-      expect(Object.keys(definition.variables)).toEqual(placeholders(definition.tokenUrl));
+      const templates = [definition.tokenUrl, ...Object.values(definition.request.params)];
+      const used = templates.flatMap((template) => placeholders(String(template)));
+      expect(Object.keys(definition.variables)).toEqual(used);
     }
     expect(catalogue.warnings()).toEqual([]);
   });
