@@ -42,11 +42,11 @@ export async function stepWithoutSending(
 async function storeLateTokens(
   { vault, store, log }: ExchangeDependencies,
   subject: ExchangeSubject,
-  { intent, sealed }: { intent: RefreshIntent; sealed: Buffer },
+  { intent, late }: { intent: RefreshIntent; late: NonNullable<RefreshIntent['late']> },
 ): Promise<RefreshStep> {
   const { connection } = subject;
   const owner = { tenantId: connection.tenantId, id: connection.id, generation: intent.generation };
-  const kept = await openResult(vault, owner, sealed);
+  const kept = await openResult(vault, owner, late.sealed);
   const tokens = sealTokens(
     await vault.sealer(),
     { ...owner, generation: owner.generation + 1 },
@@ -56,12 +56,10 @@ async function storeLateTokens(
     connectionId: connection.id,
     generation: intent.generation,
     attempt: intent.attempt,
+    lateAttempt: late.attempt,
   };
   const isStored = await store.commitLate(fence, tokens);
-  log.info(
-    { connection_id: connection.id, attempt: intent.late?.attempt, isStored },
-    'late tokens',
-  );
+  log.info({ connection_id: connection.id, attempt: late.attempt, isStored }, 'late tokens');
   return waitStep(subject, 0);
 }
 

@@ -1,5 +1,5 @@
 import { logAttempt } from './attempts-log.ts';
-import type { AttemptRecord, CommitOutcome, Fence, SealedTokens } from './exchange.ts';
+import type { AttemptRecord, CommitOutcome, Fence, LateFence, SealedTokens } from './exchange.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 import { tellTokenChange } from './token-notices.ts';
 import type { SealedValue } from './token-vault.ts';
@@ -18,12 +18,12 @@ export async function commitTokens(
   record: AttemptRecord | null,
   sealedResult: () => SealedValue,
 ): Promise<CommitOutcome> {
-  let newestAttempt = fence.attempt;
+  let newest = fence.attempt;
   for (let round = 0; round < roundsMax; round += 1) {
-    if (await commitAt(store, fence, newestAttempt, tokens, record)) return 'stored';
+    if (await commitAt(store, { ...fence, attempt: newest }, tokens, record)) return 'stored';
     const position = await readPosition(store, fence.connectionId);
     if (position?.generation !== fence.generation) return 'superseded';
-    newestAttempt = position.attempt;
+    newest = position.attempt;
     if (position.openAttempt > fence.attempt) {
       if (await leaveLate(store, fence, sealedResult())) return 'late';
     }
@@ -32,19 +32,39 @@ export async function commitTokens(
   throw new Error('the commit met another writer each time');
 }
 
-/** One compare-and-swap: only while the generation and the newest attempt are the stored ones. */
-export async function commitAt(
+/**
+ * Stores the tokens that lie in the newest intent, of `fence.lateAttempt`; false if they do no longer,
+ * as when those of a later attempt have come.
+ */
+export function commitLateTokens(
   store: Queryable,
-  fence: Fence,
-  newestAttempt: number,
+  fence: LateFence,
+  tokens: SealedTokens,
+): Promise<boolean> {
+  return commitAt(store, fence, tokens, null);
+}
+
+const newestAttempt = `select c.id, c.tenant_id, c.app_id, c.verdict from connections c
+        where c.id = $1 and c.generation = $2 and c.attempt = $3 for update`;
+/** The intent is locked too: late tokens come into it without touching the connection's row. */
+const newestLateTokens = `select c.id, c.tenant_id, c.app_id, c.verdict from connections c
+        join refresh_intents i on i.connection_id = c.id
+          and i.generation = c.generation and i.attempt = c.attempt
+        where c.id = $1 and c.generation = $2 and c.attempt = $3 and i.late_attempt = $24
+        for update of c, i`;
+
+/** One compare-and-swap: only while the position of the connection is the one that was read. */
+async function commitAt(
+  store: Queryable,
+  position: Fence & { lateAttempt?: number },
   tokens: SealedTokens,
   record: AttemptRecord | null,
 ): Promise<boolean> {
+  const isLate = position.lateAttempt !== undefined;
   const rows = await queryStore(store, {
-    name: 'commit-tokens',
+    name: isLate ? 'commit-late-tokens' : 'commit-tokens',
     text: `with target as (
-        select id, tenant_id, app_id, verdict from connections
-        where id = $1 and generation = $2 and attempt = $3 for update
+        ${isLate ? newestLateTokens : newestAttempt}
       ), stored as (
         update connections c set
           generation = c.generation + 1,
@@ -53,7 +73,9 @@ export async function commitAt(
           sealed_refresh_token = $7, refresh_key_id = $8, refresh_fingerprint = $9,
           token_type = $10, scope = $11, expires_at = $12, lifetime_seconds = $13, expiry_assumed = $14,
           refresh_token_expires_at = coalesce($15, c.refresh_token_expires_at),
-          refresh_due_at = $16,
+          -- It was drawn when the answer came, which may be long ago; greatest() alone would end a null.
+          refresh_due_at = case when $16::timestamptz is not null
+            then greatest($16, clock_timestamp() + interval '1 second') end,
           metadata = c.metadata || $17::jsonb,
           last_refreshed_at = case when $4 then clock_timestamp() else c.last_refreshed_at end,
           failure_class = $18, failure_code = $19,
@@ -87,9 +109,9 @@ export async function commitAt(
         case when $4 or t.verdict is not null then ${tellTokenChange('s.id')} end
       from stored s join target t on t.id = s.id`,
     values: [
-      fence.connectionId,
-      fence.generation,
-      newestAttempt,
+      position.connectionId,
+      position.generation,
+      position.attempt,
       tokens.isNewAccessToken,
       tokens.accessToken?.bytes ?? null,
       tokens.accessToken?.dataKeyId ?? null,
@@ -110,6 +132,7 @@ export async function commitAt(
       record?.durationMs ?? null,
       record?.trigger ?? null,
       record?.runId ?? null,
+      ...(isLate ? [position.lateAttempt] : []),
     ],
   });
   return rows.length === 1;

@@ -16,7 +16,7 @@ export type ExchangeStanding =
   /** Nobody's call is open any more, and nobody knows whether the token was spent. */
   | { kind: 'ambiguous'; intent: RefreshIntent }
   /** Tokens of an older attempt lie in the intent, and the later attempt is dead. */
-  | { kind: 'late_tokens'; intent: RefreshIntent; sealed: Buffer }
+  | { kind: 'late_tokens'; intent: RefreshIntent; late: NonNullable<RefreshIntent['late']> }
   | { kind: 'may_send'; replay: RefreshIntent | null };
 
 export interface StandingQuestion {
@@ -57,7 +57,7 @@ function intentStanding(
     return { kind: 'open', afterMs: msBetween(question.now, intent.answerBy) };
   }
   if (intent.late !== null) {
-    return { kind: 'late_tokens', intent, sealed: intent.late.sealed };
+    return { kind: 'late_tokens', intent, late: intent.late };
   }
   if (question.replayOf === intent.attempt) return { kind: 'may_send', replay: intent };
   return { kind: 'ambiguous', intent };

@@ -1,6 +1,6 @@
 import type { QueryResultRow } from 'pg';
 import { connectionColumns, connectionFromRow, type ConnectionRow } from './connection-row.ts';
-import { commitAt, commitTokens } from './commit-tokens.ts';
+import { commitLateTokens, commitTokens } from './commit-tokens.ts';
 import type {
   AttemptRecord,
   Claim,
@@ -8,6 +8,7 @@ import type {
   CommitOutcome,
   ExchangeSubject,
   Fence,
+  LateFence,
   Postponement,
   RefreshIntent,
   SealedTokens,
@@ -30,8 +31,8 @@ export interface ExchangeStore {
     record: AttemptRecord | null,
     sealedResult: () => SealedValue,
   ): Promise<CommitOutcome>;
-  /** Stores the tokens that lie in the intent of `fence.attempt`; false if they no longer do. */
-  commitLate(fence: Fence, tokens: SealedTokens): Promise<boolean>;
+  /** Stores late tokens that lie in the intent of `fence.attempt`; false if they no longer do. */
+  commitLate(fence: LateFence, tokens: SealedTokens): Promise<boolean>;
   /**
    * False: a later attempt or generation has gone past, or tokens lie in the intent. A verdict is
    * never written while tokens of its generation exist. Idempotent.
@@ -49,7 +50,7 @@ export function createExchangeStore(store: Queryable): ExchangeStore {
     claim: (request) => claimRefresh(store, request),
     commit: (fence, tokens, record, sealedResult) =>
       commitTokens(store, fence, tokens, record, sealedResult),
-    commitLate: (fence, tokens) => commitAt(store, fence, fence.attempt, tokens, null),
+    commitLate: (fence, tokens) => commitLateTokens(store, fence, tokens),
     settle: (settlement) =>
       settlement.class === 'permanent'
         ? settleVerdict(store, settlement)

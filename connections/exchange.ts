@@ -44,6 +44,11 @@ export interface Fence {
   attempt: number;
 }
 
+/** Late tokens in the intent of an attempt: which ones, for newer ones may come. */
+export interface LateFence extends Fence {
+  lateAttempt: number;
+}
+
 export interface ClaimRequest {
   /** A UUID of the caller's making, so that it can settle a claim whose answer it never saw. */
   claimId: string;

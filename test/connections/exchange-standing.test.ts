@@ -11,14 +11,14 @@ const now = readAt;
 const ifDue = { newerThan: null, replayOf: null, now };
 /** What `force` asks: newer than the version of the sample. */
 const newer = { newerThan: 7, replayOf: null, now };
-const sealed = Buffer.from('sealed');
+const late = { attempt: 4, sealed: Buffer.from('sealed') };
 
 const ambiguous = sampleIntent();
 const open = sampleIntent({ answerBy: secondsLater(3) });
 const closing = sampleIntent({ answerBy: now });
 const older = sampleIntent({ generation: 2, answerBy: secondsLater(3) });
-const withLate = sampleIntent({ late: { attempt: 4, sealed } });
-const openWithLate = sampleIntent({ late: { attempt: 4, sealed }, answerBy: secondsLater(3) });
+const withLate = sampleIntent({ late });
+const openWithLate = sampleIntent({ late, answerBy: secondsLater(3) });
 
 type Others = Parameters<typeof sampleSubject>[1];
 type Row = [string, Partial<Connection>, Others, StandingQuestion, ExchangeStanding];
@@ -178,7 +178,7 @@ describe('what a refresh may do', () => {
       {},
       { intent: withLate },
       { ...newer, replayOf: 5 },
-      { kind: 'late_tokens', intent: withLate, sealed },
+      { kind: 'late_tokens', intent: withLate, late },
     ],
     [
       'to wait while the later attempt may bring its own',
