@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import type { RefreshResult } from '../../client/contract.ts';
+import { TokenManagerError, type RefreshResult } from '../../client/contract.ts';
 import type { App } from '../../connections/app.ts';
 import type { Connection } from '../../connections/connection.ts';
 import type { AppRegistry, ConnectionInput, ImportResult } from '../../connections/registry.ts';
@@ -140,11 +140,14 @@ export function createFakeGateway(options: FakeOptions = {}) {
   const puts: { id: string; input: ConnectionInput }[] = [];
   const state = {
     reads: 0,
+    /** PostgreSQL refuses every read. */
+    away: false,
     put: undefined as ((id: string, input: ConnectionInput) => Promise<ImportResult>) | undefined,
   };
   const connections: GatewayDependencies['connections'] = {
     readToken(id) {
       state.reads += 1;
+      if (state.away) return Promise.reject(new TokenManagerError('store_unavailable'));
       const connection = rows.get(id);
       if (connection === undefined) return Promise.resolve(undefined);
       const open = () => Promise.resolve(new Secret(accessTokenOf(connection)));
