@@ -49,7 +49,13 @@ export function sqlStateOf(error: unknown): string | undefined {
 
 /** A pool that can also run several statements in one transaction. */
 export interface TransactionalStore extends Queryable {
-  connect(): Promise<Queryable & { release(error?: Error | boolean): void }>;
+  connect(): Promise<StoreConnection>;
+}
+
+interface StoreConnection extends Queryable {
+  release(error?: Error | boolean): void;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  off(event: 'error', listener: (error: Error) => void): unknown;
 }
 
 /** Runs `work` in one transaction; throws what it throws, after rolling back. */
@@ -60,19 +66,26 @@ export async function inTransaction<Result>(
   const connection = await store.connect().catch((cause: unknown) => {
     throw new TokenManagerError('store_unavailable', { cause, retryAfterSeconds: 1 });
   });
-  let broken = false;
+  const seen = { broken: false };
+  const onBroken = (): void => {
+    seen.broken = true;
+  };
+  // The pool listens to idle connections only; a broken one that nobody listens to ends the process.
+  connection.on('error', onBroken);
   try {
     await queryStore(connection, { name: 'begin', text: 'begin', values: [] });
     const result = await work(connection);
     await queryStore(connection, { name: 'commit', text: 'commit', values: [] });
     return result;
   } catch (error) {
-    await queryStore(connection, { name: 'rollback', text: 'rollback', values: [] }).catch(() => {
-      // The connection is beyond use; the pool opens another.
-      broken = true;
-    });
+    // Without an answer the connection is beyond use; the pool opens another.
+    await queryStore(connection, { name: 'rollback', text: 'rollback', values: [] }).catch(
+      onBroken,
+    );
     throw error;
   } finally {
-    connection.release(broken);
+    // A connection that is given back as broken may still tell so.
+    if (!seen.broken) connection.off('error', onBroken);
+    connection.release(seen.broken);
   }
 }
