@@ -11,10 +11,10 @@ const client = { id: 'demo-client', secret: 'demo-secret' };
 
 export interface DemoProviderServer extends DemoProvider {
   tokenUrl: string;
-  /** Registers the app `demo` of a stack with this provider. */
-  registerApp(stack: TestStack): Promise<string>;
+  /** Registers an app with this provider; another token URL is that of a proxy in front of it. */
+  registerApp(stack: Pick<TestStack, 'call'>, tokenUrl?: string): Promise<string>;
   /** A grant for each connection, imported with an access token that has expired. */
-  addConnections(stack: TestStack, appId: string, count: number): Promise<string[]>;
+  addConnections(stack: Pick<TestStack, 'call'>, appId: string, count: number): Promise<string[]>;
   close(): void;
 }
 
@@ -32,13 +32,13 @@ export async function startDemoProviderServer(
   return {
     ...provider,
     tokenUrl,
-    async registerApp(stack) {
-      const appId = `demo-${port}`;
+    async registerApp(stack, appTokenUrl = tokenUrl) {
+      const appId = `demo-${new URL(appTokenUrl).port}`;
       await stack.call('PUT', `/v1/apps/${appId}`, {
         provider: 'demo',
         client_id: client.id,
         client_secrets: [client.secret],
-        overrides: { token_url: tokenUrl },
+        overrides: { token_url: appTokenUrl },
       });
       return appId;
     },

@@ -7,12 +7,15 @@ import { startTemporalDevServer, type TemporalDevServer } from '../../dev/tempor
 const cacheDirectory = join(import.meta.dirname, '..', '..', '.token-manager', 'cache');
 const retentionMs = 86_400_000;
 
-/** A Temporal dev server of the tests: in memory, on a free port, without a UI. */
+/** A Temporal dev server of the tests: in memory and on a free port unless told, without a UI. */
 export async function startTestTemporal(options: {
   cliPath: string | undefined;
   namespace: string;
   /** Where its log goes. */
   directory: string;
+  /** For a server that is to come back where it was, with what it knew. */
+  port?: number;
+  dbFilename?: string;
 }): Promise<TemporalDevServer> {
   return startTemporalDevServer({
     cli: await findTemporalCli({
@@ -20,10 +23,11 @@ export async function startTestTemporal(options: {
       cacheDirectory,
       onDownload: (source) => process.stderr.write(`Downloading the Temporal CLI: ${source}\n`),
     }),
-    port: await findFreePort(),
+    port: options.port ?? (await findFreePort()),
     portSetting: 'run the tests again',
     namespace: options.namespace,
     retentionMs,
+    ...(options.dbFilename !== undefined && { dbFilename: options.dbFilename }),
     logFile: join(options.directory, 'temporal.log'),
     dynamicConfig: {
       // The default paces every step of a Workflow at 50 ms.
