@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { lookup } from 'node:dns/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from '@temporalio/client';
 import type { NativeConnection } from '@temporalio/worker';
 import { createActivities } from '../activities/index.ts';
@@ -125,6 +126,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
     startWorker,
     mayHeal: isTemporalAway,
     clock: systemClock,
+    sleep: (ms, signal) => sleep(ms, undefined, { signal }),
     log,
   });
   let closing: Promise<void> | undefined;

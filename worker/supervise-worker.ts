@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 
@@ -38,9 +37,11 @@ export function superviseWorker(dependencies: {
   /** Whether another attempt may succeed where the first failed with this. */
   mayHeal: (error: unknown) => boolean;
   clock: Clock;
+  /** Resolves after that long; rejects when the signal is aborted. */
+  sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   log: Pick<Logger, 'info' | 'warn' | 'error'>;
 }): WorkerSupervisor {
-  const { startWorker, mayHeal, clock, log } = dependencies;
+  const { startWorker, mayHeal, clock, sleep, log } = dependencies;
   const stopping = new AbortController();
   let reportFirst: (attempt: Promise<void>) => void = () => undefined;
   const firstAttempt = new Promise<void>((resolve) => (reportFirst = resolve));
@@ -48,12 +49,13 @@ export function superviseWorker(dependencies: {
   firstAttempt.catch(() => undefined);
   const isStopping = () => stopping.signal.aborted;
   let polling: PollingWorker | undefined;
-  let attempts = 0;
+  let isFirstAttempt = true;
+  let pauseMs = pauseMinMs;
 
-  /** Returns how long it polled. Throws what kept it from starting or going on. */
-  async function pollOnce(): Promise<number> {
-    attempts += 1;
+  /** Throws what kept the worker from starting or going on. */
+  async function pollOnce(): Promise<void> {
     const worker = await startWorker();
+    isFirstAttempt = false;
     const startedAtMs = clock.monotonicMs();
     polling = worker;
     reportFirst(Promise.resolve());
@@ -62,18 +64,17 @@ export function superviseWorker(dependencies: {
       await worker.running;
     } finally {
       polling = undefined;
+      if (clock.monotonicMs() - startedAtMs >= steadyMs) pauseMs = pauseMinMs;
       await worker.release().catch((error: unknown) => {
         log.warn({ err: error }, 'what a worker has left could not be closed');
       });
     }
-    return clock.monotonicMs() - startedAtMs;
   }
 
   async function supervise(): Promise<void> {
-    let pauseMs = pauseMinMs;
     while (!isStopping()) {
       try {
-        if ((await pollOnce()) >= steadyMs) pauseMs = pauseMinMs;
+        await pollOnce();
         if (isStopping()) return;
         log.error('the worker has ended by itself');
       } catch (error) {
@@ -81,14 +82,15 @@ export function superviseWorker(dependencies: {
           log.error({ err: error }, 'the worker did not end in good order');
           return;
         }
-        if (attempts === 1 && !mayHeal(error)) throw error;
+        if (isFirstAttempt && !mayHeal(error)) throw error;
+        isFirstAttempt = false;
         reportFirst(Promise.resolve());
         log.warn(
           { err: error, next_try_seconds: pauseMs / 1_000 },
           'the worker does not poll; Temporal is away or refuses it',
         );
       }
-      await sleep(pauseMs, undefined, { signal: stopping.signal }).catch(() => undefined);
+      await sleep(pauseMs, stopping.signal).catch(() => undefined);
       pauseMs = Math.min(2 * pauseMs, pauseMaxMs);
     }
   }
