@@ -102,6 +102,9 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
       if (fingerprint !== null && exclusiveClasses.has(app.facts.rotationClass)) {
         await refuseSecondHolder(transaction, connectionId, input.appId, fingerprint);
       }
+      if (tokens.refresh !== null && input.refreshToken === undefined) {
+        await refuseSpending(transaction, connectionId);
+      }
       const now = await readClock(transaction);
       const expiry = importedExpiry(input, kept?.connection, {
         credential: app.facts.credential,
@@ -293,6 +296,33 @@ async function refuseSecondHolder(
     values: [appId, fingerprint, connectionId],
   });
   if (rows.length > 0) throw new TokenManagerError('credential_in_use', { connectionId });
+}
+
+/**
+ * A body without a refresh token keeps the stored one. While that is being spent, or was and nobody
+ * knows with what end, beginning a generation with it would send it twice (P1) and drop its answer (P5).
+ */
+async function refuseSpending(transaction: Queryable, connectionId: string): Promise<void> {
+  await queryStore(transaction, {
+    name: 'lock-connection',
+    text: 'select id from connections where id = $1 for update',
+    values: [connectionId],
+  });
+  // A statement of its own: its snapshot holds what the lock was waited for.
+  const [intent] = await queryStore<{ open_seconds: number }>(transaction, {
+    name: 'find-open-intent',
+    text: `select extract(epoch from i.answer_by - clock_timestamp())::double precision as open_seconds
+      from refresh_intents i
+      join connections c on c.id = i.connection_id and c.generation = i.generation
+      where c.id = $1`,
+    values: [connectionId],
+  });
+  if (intent === undefined) return;
+  const isOpen = intent.open_seconds > 0;
+  throw new TokenManagerError(isOpen ? 'refresh_in_progress' : 'refresh_uncertain', {
+    detail: 'The stored refresh token is in use; bring a new one, or try again.',
+    connectionId,
+  });
 }
 
 async function readClock(transaction: Queryable): Promise<Date> {

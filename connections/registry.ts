@@ -57,7 +57,8 @@ export interface ConnectionRegistry {
   list(filter: ConnectionFilter): Promise<Page<Connection>>;
   /**
    * Imports or re-authorises, idempotent by the refresh token's fingerprint. Throws `app_not_found`,
-   * `input_validation`, `connection_id_taken`, `credential_in_use`, `connection_revoking`.
+   * `input_validation`, `connection_id_taken`, `credential_in_use`, `connection_revoking`; without a
+   * refresh token, `refresh_in_progress` or `refresh_uncertain` while the stored one is being spent.
    */
   put(connectionId: string, input: ConnectionInput): Promise<ImportResult>;
 }
