@@ -1,0 +1,230 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connectionStatuses, type ConnectionStatus } from '../../client/contract.ts';
+import { connectionStatus, type Connection } from '../../connections/connection.ts';
+import {
+  countConnections,
+  createConnectionRegistry,
+  getConnection,
+} from '../../connections/connection-registry.ts';
+import type { ConnectionFilter } from '../../connections/registry.ts';
+import type { Queryable, Statement } from '../../connections/store-query.ts';
+import { createProviderCatalogue } from '../../oauth/provider-catalogue.ts';
+import { Secret } from '../../platform/secret.ts';
+import { createStoreFixture, type StoreFixture } from './store-fixture.ts';
+
+let fixture: StoreFixture;
+beforeAll(async () => {
+  fixture = await createStoreFixture();
+});
+afterAll(() => fixture.database.drop());
+
+/** Every page, following the cursors. */
+async function listAll(filter: Omit<ConnectionFilter, 'cursor'>): Promise<Connection[][]> {
+  const pages: Connection[][] = [];
+  let cursor: string | null | undefined;
+  do {
+    const page = await fixture.connections.list({ ...filter, ...(cursor && { cursor }) });
+    pages.push(page.items);
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+  return pages;
+}
+
+const idsOf = (connections: Connection[]): string[] => connections.map(({ id }) => id);
+
+describe('reading a token', () => {
+  /** A registry whose statements are recorded, and its clocks. */
+  function createRecordingRegistry() {
+    const statements: Statement[] = [];
+    const observed: [Date, number][] = [];
+    const store = {
+      query(statement: Statement) {
+        statements.push(statement);
+        return fixture.pool.query(statement);
+      },
+      connect: () => fixture.pool.connect(),
+    } as Queryable & { connect: typeof fixture.pool.connect };
+    const registry = createConnectionRegistry({
+      store,
+      vault: fixture.vault,
+      apps: fixture.apps,
+      providers: createProviderCatalogue({ builtIn: {} }),
+      clock: { monotonicMs: () => 5_000, wallMs: () => 0 },
+      databaseClock: {
+        observe: (now, startedAtMs) => void observed.push([now, startedAtMs]),
+        now: () => new Date(0),
+      },
+      random: () => 0,
+    });
+    return { registry, statements, observed };
+  }
+
+  it('is one SELECT that never fetches a column of the refresh token', async () => {
+    const id = await fixture.addConnection();
+    const { registry, statements } = createRecordingRegistry();
+    const reading = await registry.readToken(id);
+    expect(statements).toHaveLength(1);
+    const [statement] = statements;
+    // That there is one is a fact, and not the token.
+    const text = statement?.text ?? '';
+    const fetched = text.replace('c.sealed_refresh_token is not null', '');
+    expect(fetched).toMatch(/^select/);
+    expect(fetched).not.toMatch(/sealed_refresh|refresh_key|fingerprint|\*/);
+    expect(fetched).toContain('sealed_access_token');
+    const { rows } = await fixture.pool.query<Record<string, unknown>>(text, [id]);
+    const { sealed_refresh_token } = await fixture.row(id);
+    const buffers = Object.values(rows[0] ?? {}).filter((value) => Buffer.isBuffer(value));
+    expect(buffers).toHaveLength(1);
+    expect(buffers).not.toContainEqual(sealed_refresh_token);
+    expect((await reading?.open())?.reveal()).toBe(`at-of-${id}`);
+    expect(statements).toHaveLength(1);
+  });
+
+  it('tells the clock what the database said, and when it was asked', async () => {
+    const id = await fixture.addConnection();
+    const { registry, observed } = createRecordingRegistry();
+    const reading = await registry.readToken(id);
+    expect(observed).toEqual([[reading?.connection.readAt, 5_000]]);
+  });
+
+  it('finds nothing where there is no connection, or a deleted one', async () => {
+    const id = await fixture.addConnection();
+    await fixture.set(id, 'deleted_at = now()');
+    expect(await fixture.connections.readToken(id)).toBeUndefined();
+    expect(await fixture.connections.get(id)).toBeUndefined();
+    expect(await fixture.connections.readToken('nobody')).toBeUndefined();
+    expect(await getConnection(fixture.pool, 'nobody')).toBeUndefined();
+  });
+
+  it('of a connection without one does not open', async () => {
+    const id = await fixture.addConnection();
+    await fixture.set(id, 'sealed_access_token = null, access_key_id = null');
+    const reading = await fixture.connections.readToken(id);
+    expect(reading?.connection.hasAccessToken).toBe(false);
+    expect(() => reading?.open()).toThrow('holds no access token');
+  });
+
+  it('whose row was moved or put back does not open', async () => {
+    const [one, other] = [await fixture.addConnection(), await fixture.addConnection()];
+    await fixture.pool.query(
+      `update connections c set sealed_access_token = o.sealed_access_token
+       from connections o where c.id = $1 and o.id = $2`,
+      [one, other],
+    );
+    const moved = await fixture.connections.readToken(one);
+    await expect(moved?.open()).rejects.toMatchObject({ code: 'internal' });
+    await fixture.set(other, 'generation = generation + 1');
+    const putBack = await fixture.connections.readToken(other);
+    await expect(putBack?.open()).rejects.toMatchObject({ code: 'internal' });
+  });
+});
+
+describe('lists', () => {
+  const count = 7;
+  let appId: string;
+  let ids: string[];
+  beforeAll(async () => {
+    appId = await fixture.addApp();
+    ids = [];
+    for (let at = 0; at < count; at += 1) {
+      const tenantId = at % 2 === 0 ? 'even' : 'odd';
+      ids.push(await fixture.addConnection({ appId, tenantId }));
+    }
+    ids.sort();
+  });
+
+  it.each([1, 3, 7, 8])('of %d a page hold every connection once, in order', async (limit) => {
+    const pages = await listAll({ appId, limit });
+    expect(pages).toHaveLength(Math.ceil(count / limit));
+    expect(pages.slice(0, -1).every((page) => page.length === limit)).toBe(true);
+    expect(idsOf(pages.flat())).toEqual(ids);
+  });
+
+  it('by tenant and app hold those of both', async () => {
+    const even = (await listAll({ appId, tenantId: 'even', limit: 2 })).flat();
+    expect(even).toHaveLength(4);
+    expect(new Set(even.map(({ tenantId }) => tenantId))).toEqual(new Set(['even']));
+    expect((await listAll({ appId, tenantId: 'nobody', limit: 2 })).flat()).toEqual([]);
+    expect((await listAll({ appId: 'nobody', limit: 2 })).flat()).toEqual([]);
+  });
+
+  it('go on behind a connection that came meanwhile, and skip none', async () => {
+    const first = await fixture.connections.list({ appId, limit: 3 });
+    const late = await fixture.addConnection({ appId });
+    await fixture.set(late, 'deleted_at = now()');
+    const { nextCursor } = first;
+    if (nextCursor === null) throw new Error('there is no second page');
+    const rest = await fixture.connections.list({ appId, limit: 500, cursor: nextCursor });
+    expect([...idsOf(first.items), ...idsOf(rest.items)]).toEqual(ids);
+  });
+
+  it.each(['', 'x', '!!!', Buffer.from("a' or 1=1").toString('base64url')])(
+    'refuse the cursor %j',
+    async (cursor) => {
+      await expect(fixture.connections.list({ limit: 1, cursor })).rejects.toMatchObject({
+        code: 'input_validation',
+        errors: [{ parameter: 'cursor' }],
+      });
+    },
+  );
+});
+
+describe('the status in SQL', () => {
+  /** What each column that the status depends on may hold. */
+  const instants = ['null', `clock_timestamp() - interval '1 hour'`];
+  const anyRow = fc.record({
+    deleted_at: fc.constantFrom(...instants),
+    paused_at: fc.constantFrom(...instants),
+    uncertain_since: fc.constantFrom(...instants),
+    verdict: fc.constantFrom('null', `'revoked'`),
+    credential: fc.constantFrom(`'refresh_token'`, `'access_token'`, `'client'`),
+    sealed_access_token: fc.constantFrom('null', `'\\x01'`),
+    sealed_refresh_token: fc.constantFrom('null', `'\\x01'`),
+    expires_at: fc.constantFrom(...instants, `clock_timestamp() + interval '1 hour'`),
+  });
+
+  it('is the status in TypeScript, whatever the row holds', async () => {
+    const appId = await fixture.addApp();
+    const id = await fixture.addConnection({ appId });
+    const seen = new Set<ConnectionStatus>();
+    const check = async (row: Record<string, string>): Promise<void> => {
+      const assignments = Object.entries(row).map(([column, value]) => `${column} = ${value}`);
+      await fixture.set(id, assignments.join(', '));
+      const subject = await fixture.exchanges.load(id);
+      if (subject === undefined) throw new Error('the connection is gone');
+      const { connection } = subject;
+      const status = connectionStatus(connection, connection.readAt);
+      seen.add(status);
+      for (const filter of connectionStatuses) {
+        const { items } = await fixture.connections.list({ appId, status: filter, limit: 1 });
+        expect(idsOf(items), `${status} by the filter ${filter}`).toEqual(
+          filter === status ? [id] : [],
+        );
+      }
+      const unfiltered = await fixture.connections.list({ appId, limit: 1 });
+      expect(idsOf(unfiltered.items)).toEqual(status === 'revoking' ? [] : [id]);
+    };
+    await fc.assert(fc.asyncProperty(anyRow, check), { numRuns: 150 });
+    expect([...seen].sort()).toEqual([...connectionStatuses].sort());
+  });
+
+  it('counts all connections', async () => {
+    const counted = await countConnections(fixture.pool);
+    const { rows } = await fixture.pool.query<{ count: string }>(
+      'select count(*) from connections',
+    );
+    const sum = Object.values(counted).reduce((total, one) => total + one, 0);
+    expect(sum).toBe(Number(rows[0]?.count));
+    expect(counted.revoking).toBeGreaterThan(0);
+  });
+});
+
+it('an import through the registry is what the exchange loads', async () => {
+  const id = await fixture.addConnection({ refreshToken: new Secret('rt-through') });
+  const subject = await fixture.exchanges.load(id);
+  expect(subject?.connection).toMatchObject({
+    ...(await fixture.connections.get(id)),
+    readAt: expect.any(Date) as Date,
+  });
+});
