@@ -58,8 +58,9 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
         failure_count = c.failure_count + 1,
         next_attempt_at = clock_timestamp() + make_interval(secs => $7::double precision / 1000),
         refresh_due_at = clock_timestamp() + make_interval(secs => $7::double precision / 1000),
+        -- A paused process may settle as not sent what others have called uncertain meanwhile.
         uncertain_since = case when settled.is_uncertain
-          then coalesce(c.uncertain_since, clock_timestamp()) else c.uncertain_since end,
+          then coalesce(c.uncertain_since, clock_timestamp()) end,
         updated_at = now()
       from settled where c.id = settled.id
       returning c.id`,

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { brotliDecompress, gunzip, inflate, inflateRaw } from 'node:zlib';
 import { Client, type Dispatcher } from 'undici';
@@ -13,6 +14,9 @@ const bodySizeMaxBytes = 1_024 * 1_024;
 const keptHeaders = ['content-type', 'date', 'retry-after'] as const;
 const errorCodePattern = /^[A-Za-z0-9_.-]{1,64}$/;
 const zlibHeaderNibble = 0x08;
+/** Turns of the event loop: each reads 64 KiB, so that these are enough for the largest answer. */
+const lateReadTurnsMax = 64;
+const quietTurnsMin = 3;
 
 /** The end of an exchange as this side decided it. */
 class ExchangeEnd extends Error {
@@ -64,7 +68,9 @@ export async function exchangeHttp(exchange: HttpExchange): Promise<TokenAnswer>
   try {
     return await new Promise<TokenAnswer>((resolve) => {
       timer = setTimeout(() => {
-        resolve({ kind: 'no_answer', code: 'answer_timeout' });
+        void readArrived(socket).then(() => {
+          resolve({ kind: 'no_answer', code: 'answer_timeout' });
+        });
       }, deadlineMs);
       client.dispatch(
         {
@@ -82,6 +88,19 @@ export async function exchangeHttp(exchange: HttpExchange): Promise<TokenAnswer>
     clearTimeout(timer);
     socket.destroy();
     void client.destroy();
+  }
+}
+
+/**
+ * Lets an answer be read that lies in the socket already: in a process that was paused the deadline comes
+ * first, and its answer may hold the only live refresh token.
+ */
+async function readArrived(socket: Socket): Promise<void> {
+  let quietTurns = 0;
+  for (let turn = 0; turn < lateReadTurnsMax && quietTurns < quietTurnsMin; turn += 1) {
+    const before = socket.bytesRead;
+    await nextTurn();
+    quietTurns = socket.bytesRead === before ? quietTurns + 1 : 0;
   }
 }
 
