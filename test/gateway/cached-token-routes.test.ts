@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { TokenManagerError } from '../../client/contract.ts';
 import type { Connection } from '../../connections/connection.ts';
 import {
   call,
@@ -11,6 +12,7 @@ import {
 } from './gateway-fakes.ts';
 
 const tokenPath = '/v1/connections/c1/token';
+const storeAway = new TokenManagerError('store_unavailable');
 const refreshPath = '/v1/connections/c1/token/refresh';
 
 /** A gateway with a cache and a LISTEN that the test drives, and clocks that stand still until told. */
@@ -165,10 +167,24 @@ describe('a POST', () => {
     expect([json['token_version'], engine.calls.length]).toEqual([8, 0]);
   });
 
+  it('does not take the SELECT that a GET has under way', async () => {
+    const { app, get, rows, state } = createCachingGateway();
+    let answer = (): void => undefined;
+    state.readsWait = new Promise((resolve) => (answer = resolve));
+    const trailing = get();
+    await settle();
+    refreshRow(rows);
+    const post = call(app, 'POST', refreshPath, undefined);
+    await settle();
+    answer();
+    expect((await trailing).json['token_version']).toBe(7);
+    expect((await post).json['token_version']).toBe(8);
+  });
+
   it('is refused while PostgreSQL is away, whatever is cached', async () => {
     const { app, get, state } = createCachingGateway();
     await get();
-    state.away = true;
+    state.readsFail = storeAway;
     const { status, json } = await call(app, 'POST', refreshPath, undefined);
     expect([status, json['code']]).toEqual([503, 'store_unavailable']);
   });
@@ -201,7 +217,7 @@ describe('while PostgreSQL is away', () => {
       connectionRow({ refreshDueAt: secondsFromStart(1) }),
     );
     await get();
-    state.away = true;
+    state.readsFail = storeAway;
     passSeconds(5);
     expect((await get()).json).toMatchObject({ token_version: 7, refreshed: false });
     loseListen();
@@ -219,7 +235,7 @@ describe('while PostgreSQL is away', () => {
       connectionRow({ expiresAt: secondsFromStart(60) }),
     );
     await get();
-    state.away = true;
+    state.readsFail = storeAway;
     passSeconds(59);
     expect((await get()).status).toBe(200);
     passSeconds(1);
@@ -231,15 +247,23 @@ describe('while PostgreSQL is away', () => {
     async (query) => {
       const { get, state, passSeconds } = createCachingGateway();
       await get();
-      state.away = true;
+      state.readsFail = storeAway;
       passSeconds(5);
       expect((await get(query)).json['code']).toBe('store_unavailable');
     },
   );
 
+  it('a fault that is not its absence is no reason to answer what is cached', async () => {
+    const { get, state, passSeconds } = createCachingGateway();
+    await get();
+    state.readsFail = new TokenManagerError('internal');
+    passSeconds(5);
+    expect((await get()).status).toBe(500);
+  });
+
   it('what is not cached is 503 with Retry-After, and the store is not asked for each caller', async () => {
     const { get, state } = createCachingGateway();
-    state.away = true;
+    state.readsFail = storeAway;
     const { status, json, headers } = await get();
     expect([status, json['code'], headers.get('Retry-After')]).toEqual([
       503,
@@ -255,10 +279,10 @@ describe('while PostgreSQL is away', () => {
   it('the row is read again once it is back', async () => {
     const { get, state, rows, passSeconds } = createCachingGateway();
     await get();
-    state.away = true;
+    state.readsFail = storeAway;
     passSeconds(5);
     await get();
-    state.away = false;
+    state.readsFail = undefined;
     refreshRow(rows);
     passSeconds(1);
     expect((await get()).json['token_version']).toBe(8);

@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import { TokenManagerError, type RefreshResult } from '../../client/contract.ts';
+import type { RefreshResult } from '../../client/contract.ts';
 import type { App } from '../../connections/app.ts';
 import type { Connection } from '../../connections/connection.ts';
 import type { AppRegistry, ConnectionInput, ImportResult } from '../../connections/registry.ts';
@@ -140,18 +140,21 @@ export function createFakeGateway(options: FakeOptions = {}) {
   const puts: { id: string; input: ConnectionInput }[] = [];
   const state = {
     reads: 0,
-    /** PostgreSQL refuses every read. */
-    away: false,
+    /** What every read of a token fails with. */
+    readsFail: undefined as Error | undefined,
+    /** What every read of a token waits for before it answers with the row as it was. */
+    readsWait: undefined as Promise<void> | undefined,
     put: undefined as ((id: string, input: ConnectionInput) => Promise<ImportResult>) | undefined,
   };
   const connections: GatewayDependencies['connections'] = {
     readToken(id) {
       state.reads += 1;
-      if (state.away) return Promise.reject(new TokenManagerError('store_unavailable'));
+      if (state.readsFail !== undefined) return Promise.reject(state.readsFail);
       const connection = rows.get(id);
       if (connection === undefined) return Promise.resolve(undefined);
       const open = () => Promise.resolve(new Secret(accessTokenOf(connection)));
-      return Promise.resolve({ connection, sealedBytes: 60, open });
+      const reading = { connection, sealedBytes: 60, open };
+      return state.readsWait?.then(() => reading) ?? Promise.resolve(reading);
     },
     get: (id) => Promise.resolve(rows.get(id)),
     list: () => Promise.resolve({ items: [...rows.values()], nextCursor: null }),

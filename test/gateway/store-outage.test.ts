@@ -65,6 +65,15 @@ describe('a store that is away', () => {
     expect(await guard(there)).toBe('row');
   });
 
+  it('is asked only once by that read, which is no surprise any more', async () => {
+    const { guard, reads } = createFakes();
+    await guard(away);
+    await pass(1_000);
+    const asked = reads();
+    await guard(away);
+    expect(reads()).toBe(asked + 1);
+  });
+
   it('is away when it takes 2 s, and a caller waits no longer', async () => {
     const { guard, reads } = createFakes();
     const reading = guard(never);

@@ -183,6 +183,14 @@ describe('an entry', () => {
     expect(cache.find('c1')).toBeDefined();
   });
 
+  it('ends when the token of a later SELECT does not open', async () => {
+    const { cache, state } = createFakes();
+    await cache.read('c1');
+    state.openFails = new TokenManagerError('internal');
+    await cache.read('c1');
+    expect(cache.findStale('c1')).toBeUndefined();
+  });
+
   it('gives way to newer ones beyond the bound, the oldest first', async () => {
     expect(cachedTokensMax).toBe(100_000);
     const { cache, rows } = createFakes({ entriesMax: 3 });
@@ -246,8 +254,24 @@ describe('a notice that overtakes a fill', () => {
     notify('c1');
     const after = cache.read('c1', anything);
     expect(state.selects).toBe(2);
+    held[0]?.answer();
+    await before;
+    const joined = cache.read('c1', anything);
+    expect(state.selects).toBe(2);
     held[1]?.answer();
-    expect(versionOf(await after)).toBe(8);
+    expect([versionOf(await after), versionOf(await joined)]).toEqual([8, 8]);
+    expect(versionOf(cache.find('c1'))).toBe(8);
+  });
+
+  it('loses to it although it ends later', async () => {
+    const { cache, state, held, refresh, notify } = createFakes();
+    state.hold = true;
+    const before = cache.read('c1');
+    refresh();
+    notify('c1');
+    const after = cache.read('c1');
+    held[1]?.answer();
+    await after;
     held[0]?.answer();
     await before;
     expect(versionOf(cache.find('c1'))).toBe(8);
