@@ -36,8 +36,10 @@ export function installIfIncomplete(root) {
   const installed = existsSync(hidden) ? readJson(hidden) : undefined;
   if (isInstallComplete(lockfile, installed)) return false;
   console.log('Installing packages (npm ci) …');
-  // npm itself may have set NODE_ENV or omit for what runs inside it.
-  const run = spawnSync('npm', ['ci', '--include=dev', '--no-audit', '--no-fund'], {
+  // npm itself may have set NODE_ENV or omit for what runs inside it. Its warnings are of packages' install
+  // scripts, which nobody who starts this needs to read; errors still show.
+  const quiet = ['--no-audit', '--no-fund', '--loglevel=error'];
+  const run = spawnSync('npm', ['ci', '--include=dev', ...quiet], {
     cwd: root,
     stdio: 'inherit',
     shell: process.platform === 'win32',

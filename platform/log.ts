@@ -60,6 +60,8 @@ function prettyStream(destination: DestinationStream): DestinationStream {
   const prettify = prettyFactory({
     ignore: 'pid,subsystem',
     translateTime: 'SYS:HH:MM:ss.l',
+    // Fields behind the message, so that an entry is one line; only an error takes more.
+    singleLine: true,
     colorize: isColorSupported,
   });
   return { write: (line: string) => destination.write(prettify(line)) };

@@ -1,4 +1,4 @@
-import { inspect } from 'node:util';
+import { inspect, stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { createLogger, type Logger } from '../../platform/log.ts';
 import { Secret } from '../../platform/secret.ts';
@@ -77,10 +77,12 @@ describe('the log', () => {
     expect(logged(fields)).toMatchObject(fields);
   });
 
-  it('is readable for people where that is asked for, redacted all the same', () => {
+  it('is one readable line an event for people where that is asked for, redacted all the same', () => {
     const { log, lines } = createListened({ pretty: true });
-    log.info({ access_token: 'planted' }, 'started');
-    expect(lines.join('')).toMatch(/INFO.*started/);
-    expect(lines.join('')).not.toContain('planted');
+    log.info({ access_token: 'planted', port: 8082, deep: { member: 1 } }, 'started');
+    const text = stripVTControlCharacters(lines.join(''));
+    expect(text).toMatch(/INFO.*started.*8082.*"member":1.*\n$/);
+    expect(text.trimEnd()).not.toContain('\n');
+    expect(text).not.toContain('planted');
   });
 });
