@@ -15,6 +15,8 @@ export interface ProcessSetting {
   workflowBundlePath: string;
   /** Only for the tests: a PostgreSQL that may forget commits. */
   allowVolatileDatabase: boolean;
+  /** Path of temporal.config.json; the one beside package.json unless a test has its own. */
+  configFile?: string;
 }
 
 export interface ProcessParts extends ProcessSetting {
@@ -51,7 +53,8 @@ export async function runProcess(
   };
   for (const name of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) process.on(name, onSignal);
   try {
-    const config = loadConfig();
+    const { configFile } = setting;
+    const config = loadConfig(configFile === undefined ? {} : { configFile });
     const { subsystemName: subsystem } = config;
     const log = createLogger({
       subsystem,

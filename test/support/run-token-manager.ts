@@ -2,10 +2,11 @@ import { createProgram } from '../../cli/create-program.ts';
 
 /*
  * The token-manager command from the sources, as a process of its own: what differs from the build is
- * only where the Workflow bundle lies, and that PostgreSQL may run without fsync.
+ * only where the Workflow bundle and temporal.config.json lie, and that PostgreSQL may run without fsync.
  */
 
 const bundleVariable = 'TEST_WORKFLOW_BUNDLE';
+const configFile = process.env['TEST_CONFIG_FILE'];
 
 await createProgram({
   build: {
@@ -17,5 +18,6 @@ await createProgram({
     temporalSdk: 'test',
   },
   workflowBundlePath: process.env[bundleVariable] ?? '',
+  ...(configFile === undefined ? {} : { configFile }),
   allowVolatileDatabase: process.env['TEST_DURABLE_ONLY'] === undefined,
 }).parseAsync();

@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inject } from 'vitest';
@@ -24,18 +25,30 @@ export interface ServiceCluster {
 }
 
 export async function createServiceCluster(
-  options: { temporalAddress?: string } = {},
+  options: {
+    temporalAddress?: string;
+    /** Members of `refresh` of temporal.config.json. */
+    refresh?: Record<string, unknown>;
+  } = {},
 ): Promise<ServiceCluster> {
   const database = await createTestDatabase();
   const folder = mkdtempSync(join(tmpdir(), 'token-manager-cluster-'));
   const keyFile = join(folder, 'local.key');
   await createLocalKeyFile(keyFile);
+  // Test files share one Temporal: a Task Queue of its own keeps each cluster's work with its workers.
+  const configFile = join(folder, 'temporal.config.json');
+  const { refresh = {} } = options;
+  writeFileSync(
+    configFile,
+    JSON.stringify({ taskQueues: { refresh: `test-${randomUUID()}` }, refresh }),
+  );
   const env = {
     DATABASE_URL: database.url,
     TEMPORAL_ADDRESS: options.temporalAddress ?? inject('temporalAddress'),
     TEMPORAL_NAMESPACE: inject('temporalNamespace'),
     LOCAL_KEY_FILE: keyFile,
     EGRESS_ALLOW: '127.0.0.1',
+    TEST_CONFIG_FILE: configFile,
     TEST_WORKFLOW_BUNDLE: inject('workflowBundlePath'),
   };
   const started: ServiceProcess[] = [];
