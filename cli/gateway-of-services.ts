@@ -34,7 +34,7 @@ export async function composeGatewayOfServices(
       ? undefined
       : listenForTokenNotices({
           url: config.database.listenUrl,
-          applicationName: config.subsystemName,
+          applicationName: `${config.subsystemName} listen`,
           log,
           random: Math.random,
         });
