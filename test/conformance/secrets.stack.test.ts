@@ -1,0 +1,400 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { refreshWorkflowId } from '../../client/contract.ts';
+import { findFreePort } from '../../dev/ports.ts';
+import {
+  dumpDatabase,
+  dumpHistories,
+  findCanaries,
+  type Canaries,
+} from '../support/leak-detector.ts';
+import {
+  startScriptedTokenEndpoint,
+  type ScriptedTokenEndpoint,
+  type Step,
+} from '../support/scripted-token-endpoint.ts';
+import { startTestStack, type Answer, type TestStack } from '../support/test-stack.ts';
+
+let stack: TestStack;
+let endpoint: ScriptedTokenEndpoint;
+beforeAll(async () => {
+  [stack, endpoint] = await Promise.all([
+    startTestStack({ env: { METRICS_PORT: String(await findFreePort()) } }),
+    startScriptedTokenEndpoint(),
+  ]);
+});
+afterAll(async () => {
+  await stack.close();
+  await endpoint.close();
+});
+
+async function metricsText(): Promise<string> {
+  const response = await fetch(`${stack.allInOne.gateway.metricsUrl ?? ''}/metrics`);
+  expect(response.status).toBe(200);
+  return response.text();
+}
+
+describe('rows of two connections swapped in PostgreSQL', () => {
+  async function unsealFailures(): Promise<number> {
+    const line = /^token_manager_unseal_failures_total\S* (\d+)$/m.exec(await metricsText());
+    return Number(line?.[1]);
+  }
+
+  async function swap(one: string, other: string, columns: string): Promise<void> {
+    const assignments = columns
+      .split(' ')
+      .map((column) => `${column} = o.${column}`)
+      .join(', ');
+    await stack.database.pool.query(
+      `update connections c set ${assignments} from connections o
+       where (c.id, o.id) in (($1, $2), ($2, $1))`,
+      [one, other],
+    );
+  }
+
+  it('R52 are refused: a read is a 500 without detail, and is counted', async () => {
+    const appId = await stack.addApp(endpoint.url);
+    const tokens = [endpoint.grant(), endpoint.grant()] as const;
+    const members = { expires_in: 600 };
+    const one = await stack.addConnection(appId, tokens[0], members);
+    const other = await stack.addConnection(appId, tokens[1], members);
+    await swap(one, other, 'sealed_access_token access_key_id');
+    const before = await unsealFailures();
+    for (const id of [one, other]) {
+      const answer = await stack.getToken(id);
+      expect(answer.body).toMatchObject({ status: 500, code: 'internal', retryable: false });
+      expect(JSON.stringify(answer.body)).not.toContain(tokens[0].accessToken);
+      expect(JSON.stringify(answer.body)).not.toContain(tokens[1].accessToken);
+    }
+    expect(await unsealFailures()).toBe(before + 2);
+    // Swapped back, both are as they were.
+    await swap(one, other, 'sealed_access_token access_key_id');
+    expect((await stack.getToken(one)).body['access_token']).toBe(tokens[0].accessToken);
+  });
+
+  it('R52 are refused: an exchange sends nothing', async () => {
+    const appId = await stack.addApp(endpoint.url);
+    const tokens = [endpoint.grant(), endpoint.grant()] as const;
+    const one = await stack.addConnection(appId, tokens[0]);
+    const other = await stack.addConnection(appId, tokens[1]);
+    await swap(one, other, 'sealed_refresh_token refresh_key_id refresh_fingerprint');
+    const before = { requests: endpoint.requests.length, failures: await unsealFailures() };
+    for (const id of [one, other]) {
+      const answer = await stack.getToken(id, '?wait_seconds=2');
+      expect(answer.status).toBe(503);
+      const { body } = await stack.call('GET', `/v1/connections/${id}`);
+      expect(body).toMatchObject({ status: 'active', last_failure: { code: 'unseal_failed' } });
+    }
+    expect(endpoint.requests).toHaveLength(before.requests);
+    expect(await unsealFailures()).toBeGreaterThan(before.failures);
+  });
+
+  it('R52 are refused: client secrets of another app', async () => {
+    const [one, other] = [await stack.addApp(endpoint.url), await stack.addApp(endpoint.url)];
+    await stack.database.pool.query(
+      `update apps a set sealed_client_secrets = o.sealed_client_secrets
+       from apps o where a.id = $1 and o.id = $2`,
+      [one, other],
+    );
+    const id = await stack.addConnection(one, endpoint.grant());
+    const before = endpoint.requests.length;
+    expect((await stack.getToken(id, '?wait_seconds=2')).status).toBe(503);
+    expect(endpoint.requests).toHaveLength(before);
+  });
+});
+
+describe('planted tokens and secrets', () => {
+  const canaries: Canaries = new Map();
+  /** What callers may see of them: access tokens, in answers of the token routes. */
+  const accessTokens = new Set<string>();
+  const problems: Answer[] = [];
+  const otherAnswers: Answer[] = [];
+  let appId: string;
+
+  /** A secret with characters that each encoding writes in its own way. */
+  function plant(name: string): string {
+    const canary = `canary/${name}+${randomUUID()}=~`;
+    canaries.set(`${name} ${canaries.size}`, canary);
+    return canary;
+  }
+
+  function plantAccessToken(name: string): string {
+    const canary = plant(name);
+    accessTokens.add(canary);
+    return canary;
+  }
+
+  async function call(method: string, path: string, body?: unknown): Promise<Answer> {
+    const answer = await stack.call(method, path, body);
+    (answer.status >= 400 ? problems : otherAnswers).push(answer);
+    return answer;
+  }
+
+  async function addApp(members: Record<string, unknown>): Promise<string> {
+    const id = `app-${randomUUID()}`;
+    const answer = await call('PUT', `/v1/apps/${id}`, {
+      provider: 'generic',
+      client_id: 'client',
+      client_secrets: [plant('client-secret'), plant('older-client-secret')],
+      ...members,
+    });
+    expect(answer.status).toBe(201);
+    return id;
+  }
+
+  async function addConnection(members: Record<string, unknown> = {}): Promise<string> {
+    const id = `c-${randomUUID()}`;
+    const answer = await call('PUT', `/v1/connections/${id}`, {
+      tenant_id: 'tenant',
+      app_id: appId,
+      access_token: plantAccessToken('imported-access'),
+      refresh_token: plant('imported-refresh'),
+      expires_in: 0,
+      ...members,
+    });
+    expect(answer.status).toBe(201);
+    return id;
+  }
+
+  const getToken = (id: string) => call('GET', `/v1/connections/${id}/token?wait_seconds=3`);
+  const forceRefresh = (id: string) =>
+    call('POST', `/v1/connections/${id}/token/refresh`, { force: true, wait_seconds: 30 });
+
+  /** An answer that holds canaries and brings tokens. */
+  const goodAnswer = (): Step => ({
+    body: {
+      access_token: plantAccessToken('issued-access'),
+      refresh_token: plant('issued-refresh'),
+      id_token: plant('id-token'),
+      token_type: 'Bearer',
+      expires_in: 3_600,
+      device_secret: plant('device-secret'),
+    },
+  });
+
+  /** Every way to answer without tokens, each telling secrets. */
+  function badAnswers(): [string, Step][] {
+    const json = (status: number, body: object): Step => ({ status, body });
+    const text = (status: number, body: string, headers: Record<string, string>): Step => ({
+      status,
+      headers,
+      body,
+    });
+    const html = { 'content-type': 'text/html' };
+    const asJson = { 'content-type': 'application/json' };
+    return [
+      [
+        'invalid_grant with a description',
+        json(400, {
+          error: 'invalid_grant',
+          error_description: `Token ${plant('described')} was revoked`,
+          error_uri: `https://as.example.com/?token=${plant('error-uri')}`,
+          refresh_token_hint: plant('hint'),
+        }),
+      ],
+      ['an error that is a secret', json(400, { error: plant('error-member') })],
+      [
+        'invalid_client',
+        json(401, { error: 'invalid_client', error_description: plant('client-described') }),
+      ],
+      ['a challenge', text(401, '', { 'www-authenticate': `Basic realm="${plant('challenge')}"` })],
+      ['a page', text(500, `<html><h1>${plant('page')}</h1></html>`, html)],
+      ['a page with status 200', text(200, `<html>${plant('page-200')}</html>`, html)],
+      ['broken JSON', text(200, `{"access_token":"${plant('broken')}", oops`, asJson)],
+      ['no JSON at all', text(200, plant('bare'), asJson)],
+      ['a redirect', text(307, '', { location: `${endpoint.url}?code=${plant('location')}` })],
+      [
+        'a limit',
+        text(429, plant('limit'), { 'retry-after': plant('retry-after'), 'x-id': plant('header') }),
+      ],
+      ['a form', text(200, `error=x&refresh=${encodeURIComponent(plant('form'))}`, {})],
+      [
+        'half an answer',
+        {
+          truncateAtBytes: 90,
+          body: { access_token: plant('truncated'), refresh_token: plant('truncated-refresh') },
+        },
+      ],
+      ['a reset', { drop: { how: 'reset', when: 'before' } }],
+    ];
+  }
+
+  async function collectPlaces(): Promise<Record<string, string>> {
+    const { config } = stack.allInOne.services;
+    const histories = await dumpHistories(stack.temporal, config.temporal.taskQueues.refresh);
+    return {
+      log: stack.logText(),
+      metrics: await metricsText(),
+      database: await dumpDatabase(stack.database.pool),
+      histories: histories.text,
+      problems: problems
+        .map(({ headers, body }) => JSON.stringify([[...headers], body]))
+        .join('\n'),
+    };
+  }
+
+  async function findLeaks(): Promise<string[]> {
+    const places = Object.entries(await collectPlaces());
+    return places.flatMap(([place, text]) =>
+      findCanaries(text, canaries).map((found) => `${place}: ${found}`),
+    );
+  }
+
+  beforeAll(async () => {
+    appId = await addApp({ overrides: { token_url: endpoint.url } });
+    await stack.database.pool.query(
+      `create function refuse_secrets_write() returns trigger language plpgsql as
+       $$ begin raise exception 'writes are refused'; end $$`,
+    );
+  });
+
+  it('are in answers of the token routes only, where refreshes succeed', async () => {
+    for (const clientAuth of ['basic', 'post']) {
+      appId = await addApp({
+        overrides: { token_url: endpoint.url, client_auth: clientAuth },
+      });
+      const id = await addConnection();
+      endpoint.script(goodAnswer(), goodAnswer());
+      expect((await getToken(id)).status).toBe(200);
+      expect((await forceRefresh(id)).status).toBe(200);
+      await call('GET', `/v1/connections/${id}`);
+    }
+    await call('GET', '/v1/connections');
+    await call('GET', '/v1/apps');
+    await call('GET', `/v1/apps/${appId}`);
+    const seen = JSON.stringify(otherAnswers.map(({ body }) => body));
+    const secrets = new Map([...canaries].filter(([, value]) => !accessTokens.has(value)));
+    expect(findCanaries(seen, secrets)).toEqual([]);
+    expect(await findLeaks()).toEqual([]);
+  });
+
+  it('are nowhere when refreshes fail, whatever the provider answers', async () => {
+    // One of its own: runs that wait for their next attempt come back to it during later tests.
+    const failing = await startScriptedTokenEndpoint();
+    const app_id = await addApp({ overrides: { token_url: failing.url } });
+    for (const [name, step] of badAnswers()) {
+      const id = await addConnection({ app_id });
+      const before = failing.requests.length;
+      failing.script(step, step, step, step);
+      const answer = await getToken(id);
+      expect(answer.status, `${name}: ${JSON.stringify(answer.body)}`).toBeGreaterThanOrEqual(400);
+      expect(failing.requests.length, name).toBeGreaterThan(before);
+      await call('GET', `/v1/connections/${id}`);
+      failing.clearScript();
+    }
+    await failing.close();
+    expect(await findLeaks()).toEqual([]);
+  }, 90_000);
+
+  it('are nowhere when a new refresh token comes in a broken answer', async () => {
+    const id = await addConnection();
+    endpoint.script(
+      { body: { refresh_token: plant('rotated-alone'), note: plant('note') } },
+      goodAnswer(),
+    );
+    expect((await getToken(id)).status).toBe(200);
+    expect(await findLeaks()).toEqual([]);
+  });
+
+  it('are nowhere when a run is terminated, and when its answer lies sealed in the history', async () => {
+    const terminated = await addConnection();
+    let release = (): void => undefined;
+    const hold = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    endpoint.script({ ...goodAnswer(), hold });
+    const arrived = endpoint.waitForRequests(endpoint.requests.length + 1);
+    const caller = forceRefresh(terminated);
+    await arrived;
+    await stack.temporal.workflow
+      .getHandle(refreshWorkflowId(terminated))
+      .terminate('seen by the test');
+    release();
+    expect((await caller).status).toBe(200);
+
+    const sealed = await addConnection();
+    endpoint.script({ ...goodAnswer(), delayMs: 500 });
+    const arrivedToo = endpoint.waitForRequests(endpoint.requests.length + 1);
+    const callerToo = forceRefresh(sealed);
+    await arrivedToo;
+    await stack.database.pool.query(
+      `create trigger refuse_secrets_write before update on connections
+       for each row execute function refuse_secrets_write()`,
+    );
+    await expect
+      .poll(async () => (await stack.historyOf(sealed)).includes('"next":"store"'), {
+        timeout: 20_000,
+      })
+      .toBe(true);
+    expect(await findLeaks()).toEqual([]);
+    await stack.database.pool.query('drop trigger refuse_secrets_write on connections');
+    expect((await callerToo).status).toBe(200);
+    expect(await findLeaks()).toEqual([]);
+  }, 60_000);
+
+  it('are nowhere when requests that hold them are refused', async () => {
+    const path = `/v1/connections/c-${randomUUID()}`;
+    const body = { tenant_id: 'tenant', app_id: appId };
+    await call('PUT', path, { ...body, refresh_token: [plant('in-a-list')] });
+    await call('PUT', path, { ...body, expires_in: plant('as-a-number') });
+    await call('PUT', path, { ...body, [plant('as-a-name')]: 1 });
+    await call('PUT', path, { ...body, app_id: 'nobody', refresh_token: plant('no-app') });
+    await call('PUT', `/v1/apps/app-${randomUUID()}`, {
+      provider: 'nobody',
+      client_id: 'client',
+      client_secrets: [plant('no-provider')],
+    });
+    await call('GET', `${path}/token?access_token=${encodeURIComponent(plant('in-a-query'))}`);
+    const response = await fetch(`${stack.origin}${path}`, {
+      method: 'PUT',
+      headers: {
+        'content-type': 'application/json',
+        authorization: `Bearer ${plant('bearer')}`,
+        cookie: `session=${plant('cookie')}`,
+      },
+      body: `{"refresh_token":"${plant('broken-body')}`,
+    });
+    const headers = response.headers;
+    problems.push({
+      status: response.status,
+      headers,
+      body: (await response.json()) as Record<string, unknown>,
+    });
+    expect(problems.slice(-7).map(({ status }) => status)).toEqual([
+      400, 400, 400, 404, 404, 400, 400,
+    ]);
+    expect(await findLeaks()).toEqual([]);
+  });
+
+  it('were looked for in every place: a leak of each kind is found', async () => {
+    expect(canaries.size).toBeGreaterThan(50);
+    const { services } = stack.allInOne;
+    const canary = plant('leaked');
+    const bytes = Buffer.from(canary);
+    services.log.info({ note: `about ${canary}` }, 'planted');
+    problems.push({
+      status: 400,
+      headers: new Headers(),
+      body: { detail: encodeURIComponent(canary) },
+    });
+    services.metrics.providerRequests.inc({ provider: bytes.toString('hex'), class: 'none' });
+    const id = await addConnection({ metadata: { note: `x${canary}` } });
+    await stack.database.pool.query(
+      'update connections set refresh_fingerprint = $2 where id = $1',
+      [id, Buffer.concat([Buffer.alloc(5), bytes])],
+    );
+    const run = await stack.temporal.workflow.start('planted', {
+      taskQueue: services.config.temporal.taskQueues.refresh,
+      workflowId: `planted-${randomUUID()}`,
+      args: [{ connectionId: canary }],
+      // No worker is to meet it.
+      startDelay: '1 hour',
+    });
+    await run.terminate('seen by the test');
+    // The list of runs trails the histories by a moment; when it shows this one, it shows all before.
+    const placesOf = (leaks: string[]) => [...new Set(leaks.map((leak) => leak.split(':')[0]))];
+    const places = ['log', 'metrics', 'database', 'histories', 'problems'];
+    await expect.poll(async () => placesOf(await findLeaks()), { timeout: 15_000 }).toEqual(places);
+    expect((await findLeaks()).filter((leak) => !leak.includes(': leaked '))).toEqual([]);
+  });
+});
