@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { findFreePort } from '../../dev/ports.ts';
 
 const root = join(import.meta.dirname, '..', '..');
+const sourceEntry = join(root, 'test', 'support', 'run-token-manager.ts');
 const pollMs = 50;
 const startLimitMs = 30_000;
 
@@ -34,14 +35,22 @@ export interface ServiceProcess {
   stop(): Promise<Exit>;
 }
 
-/** Spawns `token-manager <command>` with these variables and nothing else of this process's settings. */
+/**
+ * Spawns `token-manager <command>` with these variables and nothing else of this process's settings;
+ * from the build it is `npm run <command>`, in a process group of its own as in a terminal.
+ */
 export async function startServiceProcess(
   command: ServiceCommand,
   env: Record<string, string>,
+  options: { fromBuild?: boolean } = {},
 ): Promise<ServiceProcess> {
   const [port, metricsPort] = [await findFreePort(), await findFreePort()];
-  const args = ['--import', 'tsx', join(root, 'test', 'support', 'run-token-manager.ts'), command];
-  const child = spawn(process.execPath, args, {
+  const [file, args] =
+    options.fromBuild === true
+      ? ['npm', ['run', '--silent', command]]
+      : [process.execPath, ['--import', 'tsx', sourceEntry, command]];
+  const child = spawn(file, args, {
+    detached: options.fromBuild === true,
     cwd: root,
     env: {
       PATH: process.env['PATH'] ?? '',
