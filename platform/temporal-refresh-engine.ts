@@ -1,4 +1,9 @@
-import { WorkflowFailedError, type Client, type WorkflowHandle } from '@temporalio/client';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  WorkflowFailedError,
+  type Client,
+  type WorkflowHandleWithFirstExecutionRunId,
+} from '@temporalio/client';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import {
   refreshConnectionWorkflowType,
@@ -11,6 +16,9 @@ import type { RefreshEngine, RefreshRequest } from '../gateway/refresh-engine.ts
 
 const startDeadlineMs = 5_000;
 const retryAfterSeconds = 1;
+/** Between looks at a run whose result is awaited: doubling from the first to the second. */
+const lookFirstMs = 500;
+const lookMaxMs = 5_000;
 
 const connectionIdKey = defineSearchAttributeKey('ConnectionId', SearchAttributeType.KEYWORD);
 const tenantIdKey = defineSearchAttributeKey('TenantId', SearchAttributeType.KEYWORD);
@@ -18,6 +26,7 @@ const providerKey = defineSearchAttributeKey('Provider', SearchAttributeType.KEY
 const triggerKey = defineSearchAttributeKey('RefreshTrigger', SearchAttributeType.KEYWORD);
 
 type Refresh = (input: RefreshConnectionInput) => Promise<RefreshResult>;
+type RefreshHandle = WorkflowHandleWithFirstExecutionRunId<Refresh>;
 
 /**
  * The gateway's port to Temporal: start with USE_EXISTING, then the result of exactly that run.
@@ -32,7 +41,7 @@ export function createTemporalRefreshEngine(dependencies: {
   /** Only where client and worker share one NativeConnection. */
   requestEagerStart: boolean;
 }): RefreshEngine {
-  async function start(client: Client, request: RefreshRequest): Promise<WorkflowHandle<Refresh>> {
+  async function start(client: Client, request: RefreshRequest): Promise<RefreshHandle> {
     const { connectionId, tenantId, provider, newerThan, trigger } = request;
     return client.workflow.start<Refresh>(refreshConnectionWorkflowType, {
       workflowId: refreshWorkflowId(connectionId),
@@ -62,7 +71,9 @@ export function createTemporalRefreshEngine(dependencies: {
         const handle = await until(startBy, () =>
           client.withDeadline(Date.now() + startDeadlineMs, () => start(client, request)),
         );
-        return await until(signal, () => client.withAbortSignal(signal, () => handle.result()));
+        return await until(signal, () =>
+          client.withAbortSignal(signal, () => resultOf(handle, signal)),
+        );
       } catch (error) {
         signal.throwIfAborted();
         // Terminated, reset or timed out: what is stored decides, and the caller may start another.
@@ -71,6 +82,37 @@ export function createTemporalRefreshEngine(dependencies: {
       }
     },
   };
+}
+
+/**
+ * The result of the handle's run. Temporal now and then does not wake the long poll for it when the run
+ * closes (seen once in a thousand runs), and answers when the 20 seconds of the poll are over; so the
+ * run is looked at as well.
+ */
+async function resultOf(handle: RefreshHandle, signal: AbortSignal): Promise<RefreshResult> {
+  const arrived = new AbortController();
+  const polled = handle.result().finally(() => arrived.abort());
+  const watch = AbortSignal.any([signal, arrived.signal]);
+  // A poll for the result of a run that is closed is answered at once.
+  const asked = isSeenClosed(handle, watch).then((isClosed) =>
+    isClosed ? handle.result() : polled,
+  );
+  return Promise.race([polled, asked]);
+}
+
+/** Looks at the run until it is closed; false once the signal is aborted. */
+async function isSeenClosed(handle: RefreshHandle, signal: AbortSignal): Promise<boolean> {
+  for (let pauseMs = lookFirstMs; ; pauseMs = Math.min(2 * pauseMs, lookMaxMs)) {
+    try {
+      await sleep(pauseMs, undefined, { signal });
+    } catch {
+      return false;
+    }
+    // That Temporal is away is for the poll itself to tell.
+    const seen = await handle.describe().catch(() => undefined);
+    const isOpen = seen?.status.name === 'RUNNING' && seen.runId === handle.firstExecutionRunId;
+    if (seen !== undefined && !isOpen) return true;
+  }
 }
 
 /**
