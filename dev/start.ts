@@ -10,6 +10,8 @@ import { takeStackLock } from './stack-lock.ts';
 import { startStack } from './start-stack.ts';
 
 const interruptedExitCode = 130;
+/** npm hands on the Ctrl-C that the terminal has already sent: so soon after, it is the same one. */
+const sameSignalMs = 500;
 
 /**
  * `npm start`: everything embedded on 127.0.0.1, data under `.token-manager` of the checkout `root`.
@@ -48,12 +50,15 @@ function endOnce(shutdown: Shutdown): {
   byFailure: (reason: string) => void;
 } {
   let isEnding = false;
+  let signalledAtMs = -Infinity;
   function end(exitCode: number): void {
     isEnding = true;
     void shutdown.run().then(() => process.exit(exitCode));
   }
   return {
     bySignal() {
+      if (performance.now() - signalledAtMs < sameSignalMs) return;
+      signalledAtMs = performance.now();
       if (isEnding) {
         shutdown.killAll();
         process.exit(interruptedExitCode);
