@@ -59,6 +59,7 @@ describe('the configuration', () => {
       subsystemName: 'token-manager',
       log: { level: 'info', httpRequests: true },
       database: { migrateOnStart: true },
+      tokenCacheSeconds: 5,
       egressAllow: [],
       providersFile: undefined,
       temporal: {
@@ -85,6 +86,7 @@ describe('the configuration', () => {
       FIBER_READ_BUFFER_SIZE: '8192',
       FIBER_WRITE_BUFFER_SIZE: '16384',
       MIGRATE_ON_START: 'false',
+      TOKEN_CACHE_SECONDS: '0',
       EGRESS_ALLOW: '10.0.0.0/8, Login.Example.com:8443 [::1]:80,fd00::/8',
       PROVIDERS_FILE: keyFile,
     });
@@ -95,6 +97,7 @@ describe('the configuration', () => {
       subsystemName: 'tokens.eu',
       log: { level: 'debug', httpRequests: false },
       database: { migrateOnStart: false },
+      tokenCacheSeconds: 0,
       egressAllow: ['10.0.0.0/8', 'login.example.com:8443', '[::1]:80', 'fd00::/8'],
       providersFile: keyFile,
     });
@@ -206,6 +209,12 @@ describe('the configuration', () => {
   });
 });
 
+it.each(['-1', '301', '2.5', 'off'])('refuses TOKEN_CACHE_SECONDS=%s', (value) => {
+  expect(faults({ TOKEN_CACHE_SECONDS: value })).toEqual([
+    `TOKEN_CACHE_SECONDS is "${value}"; set a whole number from 0 to 300`,
+  ]);
+});
+
 describe('the database', () => {
   const url = (env: Environment) => load({ DATABASE_URL: '', ...env }).database.url.reveal();
 
@@ -266,12 +275,31 @@ describe('the database', () => {
     },
   );
 
-  it.each(['DATABASE_URL_FILE', 'PGPASSWORD_FILE'])('refuses an unreadable %s', (name) => {
-    const found = faults({ DATABASE_URL: '', [name]: '/no/such/file', PGHOST: 'h' });
-    expect(found).toEqual([
-      `${name} names the file /no/such/file, which cannot be read (ENOENT); name a readable file`,
-    ]);
+  it('is listened to by its own URL unless another is given, which gets the same password', () => {
+    const listenUrl = (env: Environment) => load(env).database.listenUrl.reveal();
+    expect(listenUrl({ DATABASE_URL: 'postgres://a:b@h/d' })).toBe('postgres://a:b@h/d');
+    const pooled = { DATABASE_URL: 'postgres://a@pooler/d', PGPASSWORD: 'p' };
+    expect(listenUrl({ ...pooled, DATABASE_LISTEN_URL: 'postgres://a@h/d' })).toBe(
+      'postgres://a@h/d?password=p',
+    );
+    const path = fileWith('listen-url', 'postgres://a:b@session/d\n');
+    expect(listenUrl({ ...pooled, DATABASE_LISTEN_URL_FILE: path })).toBe(
+      'postgres://a:b@session/d',
+    );
+    const [found, ...others] = faults({ DATABASE_LISTEN_URL: 'mysql://a:planted@h/d' });
+    expect(found).toMatch(/^DATABASE_LISTEN_URL is not a URL/);
+    expect([found?.includes('planted'), others]).toEqual([false, []]);
   });
+
+  it.each(['DATABASE_URL_FILE', 'PGPASSWORD_FILE', 'DATABASE_LISTEN_URL_FILE'])(
+    'refuses an unreadable %s',
+    (name) => {
+      const found = faults({ DATABASE_URL: '', [name]: '/no/such/file', PGHOST: 'h' });
+      expect(found).toEqual([
+        `${name} names the file /no/such/file, which cannot be read (ENOENT); name a readable file`,
+      ]);
+    },
+  );
 });
 
 describe('Temporal', () => {
