@@ -100,7 +100,7 @@ describe('answers and the store', () => {
     const allowWrites = await refuseWrites();
     release();
     await sleep(2_000);
-    await stack.temporal.workflow.getHandle(refreshWorkflowId(id)).terminate('test');
+    await stack.terminateRun(id);
     await sleep(4_000);
     await allowWrites();
     expect((await caller).body).toMatchObject({ token_version: 2 });
@@ -109,7 +109,7 @@ describe('answers and the store', () => {
 
   it('stores the answer of a call whose run is terminated', async () => {
     const { id, refreshToken, caller, release } = await holdAnswer();
-    await stack.temporal.workflow.getHandle(refreshWorkflowId(id)).terminate('test');
+    await stack.terminateRun(id);
     await sleep(500);
     release();
     expect((await caller).body).toMatchObject({ token_version: 2 });
@@ -143,28 +143,4 @@ describe('answers and the store', () => {
       .toBe('COMPLETED');
     expect(endpoint.sendsOf(refreshToken)).toBe(1);
   }, 60_000);
-
-  it('a sealed result that nobody stored is recovered from the history before anything else', async () => {
-    const { id, refreshToken, caller, release } = await holdAnswer();
-    const allowWrites = await refuseWrites();
-    release();
-    // The exchange gives up, and its run holds the sealed tokens; then run and process are lost.
-    await expect
-      .poll(async () => (await stack.historyOf(id)).includes('"next":"store"'), {
-        timeout: 20_000,
-      })
-      .toBe(true);
-    await stack.temporal.workflow.getHandle(refreshWorkflowId(id)).terminate('test');
-    await stack.replaceWorker();
-    await allowWrites();
-    // The intent would block for the provider's deadline; let that time have passed.
-    await stack.database.pool.query(
-      `update refresh_intents set answer_by = now() - interval '1 second' where connection_id = $1`,
-      [id],
-    );
-    await caller;
-    expect((await stack.getToken(id, '?wait_seconds=30')).body).toMatchObject({ token_version: 2 });
-    expect(endpoint.sendsOf(refreshToken)).toBe(1);
-    expect((await stack.refresh(id, { force: true })).body).toMatchObject({ token_version: 3 });
-  }, 90_000);
 });

@@ -45,8 +45,6 @@ export interface TestStack {
   expire(connectionId: string): Promise<void>;
   getToken(connectionId: string, query?: string): Promise<Answer>;
   refresh(connectionId: string, body?: unknown): Promise<Answer>;
-  /** Loses what the worker has in memory, as when its process dies, and starts another. */
-  replaceWorker(): Promise<void>;
   /** Every event of the newest run of the connection's refresh, payloads decoded. */
   historyOf(connectionId: string): Promise<string>;
   /** The newest run of the connection's refresh. */
@@ -147,10 +145,6 @@ export async function startTestStack(
     temporal,
     allInOne,
     addWorker,
-    async replaceWorker() {
-      await allInOne.worker.close();
-      await addWorker();
-    },
     async historyOf(connectionId) {
       const handle = temporal.workflow.getHandle(refreshWorkflowId(connectionId));
       return readableJson(await handle.fetchHistory());
