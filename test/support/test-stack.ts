@@ -61,13 +61,13 @@ export async function startTestStack(
   } = {},
 ): Promise<TestStack> {
   const database = await createTestDatabase();
-  const { connectThrough = (url) => Promise.resolve(url) } = options;
+  const databaseUrl = (await options.connectThrough?.(database.url)) ?? database.url;
   const folder = mkdtempSync(join(tmpdir(), 'token-manager-stack-'));
   const keyFile = join(folder, 'local.key');
   await createLocalKeyFile(keyFile);
   const config = loadConfig({
     env: {
-      DATABASE_URL: await connectThrough(database.url),
+      DATABASE_URL: databaseUrl,
       TEMPORAL_ADDRESS: inject('temporalAddress'),
       TEMPORAL_NAMESPACE: inject('temporalNamespace'),
       LOCAL_KEY_FILE: keyFile,
