@@ -37,11 +37,12 @@ export function listenForTokenNotices(options: {
   let session: number | undefined;
   let failures = 0;
   let isMissed = false;
+  const isClosing = () => closing.signal.aborted;
 
   async function keepListening(): Promise<void> {
-    for (;;) {
+    while (!isClosing()) {
       const cause = await listenUntilLost();
-      if (closing.signal.aborted) return;
+      if (isClosing()) return;
       if (!isMissed) log.warn({ err: cause }, 'token changes are not heard: LISTEN is down');
       isMissed = true;
       const delayMs = Math.min(retryMinMs * 2 ** failures, retryMaxMs) * (0.5 + random() / 2);
@@ -92,7 +93,7 @@ export function listenForTokenNotices(options: {
       return lost.signal.reason;
     } finally {
       closing.signal.removeEventListener('abort', farewell);
-      if (closing.signal.aborted && !socket.destroyed) {
+      if (isClosing() && !socket.destroyed) {
         await Promise.race([client.end(), sleep(farewellMs, undefined, { ref: false })]);
       }
       socket.destroy();

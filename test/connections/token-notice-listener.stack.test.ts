@@ -162,9 +162,13 @@ describe('the listener', () => {
     await listener.close();
   });
 
-  it.each(['at once', 'while it listens'])('closes its connection: %s', async (when) => {
-    const { listener } = startListener();
-    if (when === 'while it listens') await waitUntilListening(listener);
+  it.each(['at once', 'while it listens', 'before it tries again'])('closes %s', async (when) => {
+    const { listener, lines } = startListener();
+    if (when !== 'at once') await waitUntilListening(listener);
+    if (when === 'before it tries again') {
+      await killListeners();
+      await expect.poll(() => lines, { interval: 1 }).toHaveLength(1);
+    }
     await listener.close();
     expect(listener.session()).toBeUndefined();
     const { rows } = await database.pool.query<{ count: string }>(
