@@ -16,6 +16,8 @@ export interface StoreOutage {
    * the read throws.
    */
   guard<Result>(read: () => Promise<Result>): Promise<Result>;
+  /** Throws as `guard` would for those who come while another asks: for joining its read. */
+  refuseIfAway(): void;
 }
 
 export function createStoreOutage(clock: Clock): StoreOutage {
@@ -39,15 +41,18 @@ export function createStoreOutage(clock: Clock): StoreOutage {
     lastFoundMs = clock.monotonicMs();
   }
 
+  function refuseIfAway(): void {
+    if (askAgainAtMs !== undefined && clock.monotonicMs() < askAgainAtMs) throw away();
+  }
+
   return {
+    refuseIfAway,
     async guard(read) {
+      refuseIfAway();
       const startedMs = clock.monotonicMs();
       const isProbe = askAgainAtMs !== undefined;
-      if (askAgainAtMs !== undefined) {
-        if (startedMs < askAgainAtMs) throw away();
-        // The others wait no longer than this probe can take.
-        askAgainAtMs = Infinity;
-      }
+      // Until this one is back, which its limit sees to.
+      if (isProbe) askAgainAtMs = Infinity;
       try {
         const result = await attempt(read, !isProbe);
         foundIt();

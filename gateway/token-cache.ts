@@ -172,7 +172,9 @@ export function createTokenCache(dependencies: {
     async read(connectionId, suffices) {
       const begunBefore = selectsBegun;
       for (;;) {
-        const { select, reading } = selects.get(connectionId) ?? begin(connectionId);
+        const running = selects.get(connectionId);
+        if (running !== undefined) outage.refuseIfAway();
+        const { select, reading } = running ?? begin(connectionId);
         const row = await reading;
         if (select.number > begunBefore) return row;
         const isUsable = cacheSeconds > 0 && !select.isOvertaken;

@@ -1,5 +1,3 @@
-import { createServer, connect, type Server, type Socket } from 'node:net';
-import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   listenForTokenNotices,
@@ -8,11 +6,12 @@ import {
 import { tellTokenChange, tokenNoticeChannel } from '../../connections/token-notices.ts';
 import { Secret } from '../../platform/secret.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { startFreezableProxy } from '../support/freezable-proxy.ts';
 
 const applicationName = 'listener-under-test';
 
 let database: TestDatabase;
-const closers: (() => Promise<void> | void)[] = [];
+const closers: (() => Promise<void>)[] = [];
 
 beforeAll(async () => {
   database = await createTestDatabase();
@@ -55,42 +54,6 @@ async function killListeners(): Promise<void> {
     'select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1',
     [applicationName],
   );
-}
-
-/** Between listener and PostgreSQL; `freeze` lets nothing through any more and tells nobody. */
-async function startFreezableProxy(): Promise<{ url: string; freeze(): void; thaw(): void }> {
-  const target = new URL(database.url);
-  const sockets = new Set<Socket>();
-  let isFrozen = false;
-  const server: Server = createServer((incoming) => {
-    sockets.add(incoming);
-    incoming.on('error', () => undefined);
-    if (isFrozen) return;
-    const outgoing = connect(Number(target.port), target.hostname);
-    sockets.add(outgoing);
-    outgoing.on('error', () => incoming.destroy());
-    outgoing.on('data', (chunk) => isFrozen || incoming.write(chunk));
-    incoming.on('data', (chunk) => isFrozen || outgoing.write(chunk));
-    incoming.on('close', () => outgoing.destroy());
-    outgoing.on('close', () => isFrozen || incoming.destroy());
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  closers.push(() => {
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
-  const url = new URL(database.url);
-  url.hostname = '127.0.0.1';
-  url.port = String((server.address() as AddressInfo).port);
-  return {
-    url: url.href,
-    freeze: () => {
-      isFrozen = true;
-    },
-    thaw: () => {
-      isFrozen = false;
-    },
-  };
 }
 
 describe('the listener', () => {
@@ -138,7 +101,8 @@ describe('the listener', () => {
   });
 
   it('notices within 5 s a connection that is dead without a word, and logs once however often it tries', async () => {
-    const proxy = await startFreezableProxy();
+    const proxy = await startFreezableProxy(database.url);
+    closers.push(() => proxy.close());
     const { listener, heard, lines } = startListener(proxy.url);
     await waitUntilListening(listener);
     proxy.freeze();

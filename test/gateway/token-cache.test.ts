@@ -349,6 +349,22 @@ describe('SELECTs of one connection', () => {
     expect(versionOf(await cache.read('c1'))).toBe(7);
   });
 
+  it('are not waited for by others while they ask whether the store is back', async () => {
+    const { cache, state, held, passSeconds } = createFakes();
+    state.away = true;
+    await expect(cache.read('c1')).rejects.toThrow(TokenManagerError);
+    passSeconds(1);
+    state.away = false;
+    state.hold = true;
+    const probe = cache.read('c1');
+    await expect(cache.read('c1', anything)).rejects.toThrow(TokenManagerError);
+    await expect(cache.read('c1')).rejects.toThrow(TokenManagerError);
+    held[0]?.answer();
+    expect(versionOf(await probe)).toBe(7);
+    state.hold = false;
+    expect(versionOf(await cache.read('c1'))).toBe(7);
+  });
+
   it('replace what an earlier one found', async () => {
     const { cache, refresh } = createFakes();
     await cache.read('c1');
