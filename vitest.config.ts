@@ -4,7 +4,14 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const stackTests = 'test/**/*.stack.test.ts';
 
 /** These mostly wait for outages to pass: begun first, they pass beside the rest. */
-const longest = ['kill', 'temporal-outage', 'postgres-outage', 'claim-model', 'fencing', 'processes'];
+const longest = [
+  'kill',
+  'temporal-outage',
+  'postgres-outage',
+  'claim-model',
+  'fencing',
+  'processes',
+];
 
 class LongestFirst extends BaseSequencer {
   override sort(files: TestSpecification[]): Promise<TestSpecification[]> {
