@@ -228,15 +228,6 @@ describe('answers of a provider', () => {
     });
   });
 
-  it.each(['S', 'L', 'C'])('R30 class %s replays after a lost answer', async (rotationClass) => {
-    const app = await stack.addApp(endpoint.url, { rotation: { class: rotationClass } });
-    const granted = endpoint.grant();
-    const id = await stack.addConnection(app, granted);
-    endpoint.script({ drop: { how: 'reset', when: 'before' } });
-    expect((await stack.getToken(id)).body).toMatchObject({ token_version: 2 });
-    expect(endpoint.sendsOf(granted.refreshToken)).toBe(2);
-  });
-
   it('a new refresh token inside a broken answer is kept, and serves the next exchange', async () => {
     const id = await stack.addConnection(appId, endpoint.grant());
     const rotated = endpoint.grant();

@@ -7,16 +7,21 @@ import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createGzip } from 'node:zlib';
 import type { ServerCertificates } from './certificates.ts';
-import { createTokenFamilies, type FamilyTruth, type IssuedTokens } from './token-family.ts';
+import {
+  createTokenFamilies,
+  type FamilyRotation,
+  type FamilyTruth,
+  type IssuedTokens,
+} from './token-family.ts';
 
-const bombChunkBytes = 1_024 * 1_024;
+const floodChunkBytes = 1_024 * 1_024;
 const slowChunkMs = 50;
 
 /** How one request is answered; absent members: at once, 200, as the rotation would. */
 export interface Step {
   status?: number;
   headers?: Record<string, string>;
-  /** An object is sent as JSON. Absent: the answer of rotation class F, which spends the token. */
+  /** An object is sent as JSON. Absent: the answer of the rotation class, which spends the token. */
   body?: string | Buffer | object;
   delayMs?: number;
   /** The answer waits for this. */
@@ -25,10 +30,13 @@ export interface Step {
   drop?: { how: 'close' | 'reset'; when: 'before' | 'after' };
   /** So many bytes of the body, then the connection closes. */
   truncateAtBytes?: number;
-  /** The body trickles, so many bytes every 50 ms. */
+  /** The body trickles, so many bytes every 50 ms, or every `trickleEveryMs`. */
   trickleBytes?: number;
+  trickleEveryMs?: number;
   /** Instead of a body: so many zero bytes, gzipped. */
   gzipBombBytes?: number;
+  /** Instead of a body: so many zero bytes. */
+  floodBytes?: number;
 }
 
 export interface ReceivedRequest {
@@ -44,6 +52,8 @@ export interface EndpointTruth extends FamilyTruth {
   connections: number;
   /** On all connections, TLS handshakes not counted. */
   bytesReceived: number;
+  /** Handed to the connections so far. */
+  bytesSent: number;
 }
 
 export interface ScriptedTokenEndpoint {
@@ -56,6 +66,8 @@ export interface ScriptedTokenEndpoint {
   sendsOf(refreshToken: string): number;
   /** A new grant, known to the default behaviour. */
   grant(): IssuedTokens;
+  /** A call of the provider's API with the access token. */
+  useAccessToken(accessToken: string): void;
   /** Queues steps; when none is left, requests are answered by the default behaviour. */
   script(...steps: Step[]): void;
   /** Forgets the steps that no request has met. */
@@ -67,16 +79,23 @@ export interface ScriptedTokenEndpoint {
 
 /** A real token endpoint on loopback, which answers from a script and knows what happened. */
 export async function startScriptedTokenEndpoint(
-  options: { tls?: ServerCertificates; host?: string; hostname?: string } = {},
+  options: {
+    tls?: ServerCertificates;
+    host?: string;
+    hostname?: string;
+    /** Of the default behaviour; F if absent. */
+    rotation?: FamilyRotation;
+  } = {},
 ): Promise<ScriptedTokenEndpoint> {
-  const { tls, host = '127.0.0.1', hostname = host } = options;
-  const families = createTokenFamilies();
+  const { tls, host = '127.0.0.1', hostname = host, rotation } = options;
+  const families = createTokenFamilies(rotation);
   const steps: Step[] = [];
   const requests: ReceivedRequest[] = [];
   const sockets = new Set<Socket>();
   const waiters: { count: number; resolve: () => void }[] = [];
   let connections = 0;
   let bytesReceived = 0;
+  let bytesSentBefore = 0;
 
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     void receive(request).then(async (received) => {
@@ -94,7 +113,10 @@ export async function startScriptedTokenEndpoint(
     sockets.add(socket);
     socket.on('error', () => undefined);
     socket.on('data', (chunk: Buffer) => (bytesReceived += chunk.length));
-    socket.once('close', () => sockets.delete(socket));
+    socket.once('close', () => {
+      sockets.delete(socket);
+      bytesSentBefore += socket.bytesWritten;
+    });
   });
   server.listen(0, host);
   await once(server, 'listening');
@@ -118,8 +140,9 @@ export async function startScriptedTokenEndpoint(
       drop(response.socket, step.drop.how);
       return;
     }
+    const isFlood = step.gzipBombBytes !== undefined || step.floodBytes !== undefined;
     const { status, body } =
-      step.body === undefined && step.gzipBombBytes === undefined
+      step.body === undefined && !isFlood
         ? defaultAnswer(received)
         : { status: 200, body: step.body ?? '' };
     await step.hold;
@@ -135,10 +158,21 @@ export async function startScriptedTokenEndpoint(
     url: `${tls === undefined ? 'http' : 'https'}://${hostname}:${port}/token`,
     port,
     requests,
-    truth: () => ({ ...families.truth, connections, bytesReceived }),
+    truth: () => ({
+      ...families.truth,
+      connections,
+      bytesReceived,
+      bytesSent: [...sockets].reduce(
+        (sum, { bytesWritten }) => sum + bytesWritten,
+        bytesSentBefore,
+      ),
+    }),
     sendsOf: (refreshToken) =>
       requests.filter(({ params }) => params['refresh_token'] === refreshToken).length,
     grant: () => families.grant(),
+    useAccessToken(accessToken) {
+      families.useAccessToken(accessToken);
+    },
     script: (...more) => void steps.push(...more),
     clearScript() {
       steps.length = 0;
@@ -183,7 +217,12 @@ async function write(
 ): Promise<void> {
   if (step.gzipBombBytes !== undefined) {
     response.writeHead(status, { 'content-encoding': 'gzip', ...step.headers });
-    await writeBomb(response, step.gzipBombBytes);
+    await pipeline(zeros(step.gzipBombBytes), createGzip(), response).catch(ignoreEnough);
+    return;
+  }
+  if (step.floodBytes !== undefined) {
+    response.writeHead(status, { 'content-type': 'application/json', ...step.headers });
+    await pipeline(zeros(step.floodBytes), response).catch(ignoreEnough);
     return;
   }
   const isObject = typeof content === 'object' && !Buffer.isBuffer(content);
@@ -198,27 +237,36 @@ async function write(
   if (step.truncateAtBytes !== undefined) {
     response.write(body.subarray(0, step.truncateAtBytes), () => response.socket?.destroySoon());
   } else if (step.trickleBytes !== undefined) {
-    await trickle(response, body, step.trickleBytes);
+    await trickle(response, body, step.trickleBytes, step.trickleEveryMs ?? slowChunkMs);
   } else {
     response.end(body);
   }
 }
 
-async function trickle(response: ServerResponse, body: Buffer, chunkBytes: number): Promise<void> {
+async function trickle(
+  response: ServerResponse,
+  body: Buffer,
+  chunkBytes: number,
+  everyMs: number,
+): Promise<void> {
   for (let at = 0; at < body.length && !response.destroyed; at += chunkBytes) {
     response.write(body.subarray(at, at + chunkBytes));
-    await sleep(slowChunkMs);
+    await sleep(everyMs);
   }
   response.end();
 }
 
-async function writeBomb(response: ServerResponse, sizeBytes: number): Promise<void> {
-  const zeros = Buffer.alloc(bombChunkBytes);
+function zeros(sizeBytes: number): Readable {
+  const chunk = Buffer.alloc(floodChunkBytes);
   const chunks = function* (): Generator<Buffer> {
-    for (let at = 0; at < sizeBytes; at += bombChunkBytes) yield zeros;
+    for (let at = 0; at < sizeBytes; at += floodChunkBytes) yield chunk;
   };
-  // Ends in an error when the client has had enough, which is what the bomb is for.
-  await pipeline(Readable.from(chunks()), createGzip(), response).catch(() => undefined);
+  return Readable.from(chunks());
+}
+
+/** The client has had enough, which is what a flood is for. */
+function ignoreEnough(): void {
+  return undefined;
 }
 
 function drop(socket: Socket | null, how: 'close' | 'reset'): void {

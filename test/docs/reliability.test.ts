@@ -1,0 +1,37 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+
+const root = new URL('../../', import.meta.url);
+
+/** Sources of the test files by their path without endings, such as `conformance/answers`. */
+const tests = new Map(
+  readdirSync(new URL('test/', root), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.ts'))
+    .map((file) => [
+      file.replace(/(?:\.stack)?\.test\.ts$/, ''),
+      readFileSync(new URL(`test/${file}`, root), 'utf8'),
+    ]),
+);
+const rows = readFileSync(new URL('docs/reliability.md', root), 'utf8')
+  .split('\n')
+  .flatMap((line) => {
+    const cells = line.split('|').map((cell) => cell.trim());
+    const [, file = '', title = ''] = /^`([^`]+)`: (.+)$/.exec(cells.at(-2) ?? '') ?? [];
+    return file === '' ? [] : [{ name: cells[1] ?? '', file, title }];
+  });
+
+describe('docs/reliability.md', () => {
+  it.each(rows)('$name: $file has a test "$title"', ({ name, file, title }) => {
+    const source = tests.get(file) ?? '';
+    expect(source).toContain(title);
+    if (/^R\d\d$/.test(name)) expect(source).toContain(name);
+  });
+
+  it('names every conformance case that has a test', () => {
+    const tested = [...tests.values()].flatMap((source) =>
+      Array.from(source.matchAll(/['`](R\d\d) /g), ([, name]) => name),
+    );
+    const documented = new Set(rows.map(({ name }) => name));
+    expect([...new Set(tested)].filter((name) => !documented.has(name ?? ''))).toEqual([]);
+  });
+});
