@@ -82,9 +82,13 @@ async function resolve(
     attempt: intent.attempt,
     workflowRunId: intent.workflowRunId,
     settleMs: Math.max(intent.answerBy.getTime() + settlingMs(rotation) - nowMs, 0),
-    decision: replayAllowed(rotation, {
-      replays: intent.replays,
-      elapsedMs: nowMs - intent.firstSentAt.getTime(),
-    }),
+    // Tokens that lie in the intent are stored in place of a replay, whatever the class allows.
+    decision:
+      intent.late !== null
+        ? 'replay'
+        : replayAllowed(rotation, {
+            replays: intent.replays,
+            elapsedMs: nowMs - intent.firstSentAt.getTime(),
+          }),
   });
 }

@@ -15,7 +15,7 @@ export type ExchangeStanding =
   | { kind: 'open'; afterMs: number }
   /** Nobody's call is open any more, and nobody knows whether the token was spent. */
   | { kind: 'ambiguous'; intent: RefreshIntent }
-  /** Tokens of an older attempt lie in the intent, and the later attempt is dead. */
+  /** To be replayed, but tokens of an older attempt lie in the intent: they are stored instead. */
   | { kind: 'late_tokens'; intent: RefreshIntent; late: NonNullable<RefreshIntent['late']> }
   | { kind: 'may_send'; replay: RefreshIntent | null };
 
@@ -56,11 +56,10 @@ function intentStanding(
   if (intent.answerBy >= question.now) {
     return { kind: 'open', afterMs: msBetween(question.now, intent.answerBy) };
   }
-  if (intent.late !== null) {
-    return { kind: 'late_tokens', intent, late: intent.late };
-  }
-  if (question.replayOf === intent.attempt) return { kind: 'may_send', replay: intent };
-  return { kind: 'ambiguous', intent };
+  if (question.replayOf !== intent.attempt) return { kind: 'ambiguous', intent };
+  // Only now: the later attempt's own tokens, in a process or a history, were given their time.
+  if (intent.late !== null) return { kind: 'late_tokens', intent, late: intent.late };
+  return { kind: 'may_send', replay: intent };
 }
 
 function isDue({ connection }: ExchangeSubject, now: Date): boolean {

@@ -215,6 +215,22 @@ describe('settling', () => {
   });
 });
 
+describe('a first send in whose intent late tokens lie', () => {
+  it('is not settled, and the tokens stay', async () => {
+    const id = await fixture.addConnection();
+    const first = await takeClaim(fixture.exchanges, claimRequest(id));
+    // The end of the first was reported by a process that did not know of its answer.
+    await fixture.exchanges.settle(settlement(first, { retryAfterMs: 0 }));
+    const second = await takeClaim(fixture.exchanges, claimRequest(id));
+    const tokens = await fixture.seal(id, 1, {});
+    const sealed = await fixture.sealResult(id, 1);
+    expect(await fixture.exchanges.commit(first, tokens, record, sealed)).toBe('late');
+    expect(await fixture.exchanges.settle(settlement(second))).toBe(false);
+    expect(await fixture.intent(id)).toMatchObject({ attempt: 2, replays: 0, late_attempt: 1 });
+    expect(await fixture.row(id)).toMatchObject({ failure_count: 1 });
+  });
+});
+
 describe('a verdict', () => {
   it('ends the connection, once, with an event', async () => {
     const id = await fixture.addConnection();

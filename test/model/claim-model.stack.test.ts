@@ -24,8 +24,11 @@ vi.mock('node:timers/promises', async (importOriginal) => ({
   setTimeout: (await import('./simulation.ts')).simulatedSleep,
 }));
 
-/** To run one counterexample again: what the failure named. */
-const seed = Number(process.env['MODEL_SEED'] ?? randomInt(2 ** 31));
+/** What runs where nobody says otherwise, so that a change is judged by the same runs as the one before. */
+const usualSeed = 127_319_969;
+/** `random` explores; a number runs one counterexample again, with what else the failure named. */
+const askedSeed = process.env['MODEL_SEED'] ?? usualSeed;
+const seed = askedSeed === 'random' ? randomInt(2 ** 31) : Number(askedSeed);
 const path = process.env['MODEL_PATH'];
 const replayPath = process.env['MODEL_REPLAY_PATH'];
 const runsShare = Number(process.env['MODEL_RUNS'] ?? 2_000) / 2_000;

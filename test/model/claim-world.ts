@@ -392,6 +392,7 @@ export class ClaimWorld {
         answers: this.#answers,
         isInHand: (answer) => this.#isInHand(answer),
         families: this.#families,
+        nowMs: this.simulation.nowMs,
         hasAmbiguousFault: this.hasAmbiguousFault,
       });
     if (fault !== null) this.#fail(fault);

@@ -49,6 +49,7 @@ interface Facts {
   /** A living process has the answer in memory. */
   isInHand: (answer: Answer) => boolean;
   families: ReturnType<typeof createTokenFamilies>;
+  nowMs: number;
   hasAmbiguousFault: boolean;
 }
 
@@ -111,19 +112,24 @@ function tokensOf({ row, sealed }: Facts): SealedTokens[] {
   return [...sealed, { generation: intent.generation, ...intent.late }];
 }
 
-/** The tokens of a later attempt are the newer ones, and must not yield to an earlier one's. */
+/**
+ * The tokens of a later attempt are the newer ones, and must not yield to an earlier one's: until its
+ * answer_by, for a process that could not commit until then is cut off and nobody can know of it.
+ */
 function overtaken(facts: Facts): string | null {
-  const { before, row, answers, isInHand } = facts;
+  const { before, row, answers, isInHand, nowMs } = facts;
   if (row.generation === before.generation) return null;
   const stored = answers.find(({ token }) => token === row.refreshToken);
   if (stored === undefined) return null;
   const isLater = ({ generation, attempt }: { generation: number; attempt: number }) =>
     generation === stored.claim.generation && attempt > stored.claim.attempt;
+  const isOpen = before.intent !== null && nowMs <= before.intent.answerByMs;
   const isLaterHeld =
     tokensOf({ ...facts, row: before }).some(isLater) ||
-    answers.some(
-      (answer) => isLater(answer.claim) && !answer.call.process.wasPaused && isInHand(answer),
-    );
+    (isOpen &&
+      answers.some(
+        (answer) => isLater(answer.claim) && !answer.call.process.wasPaused && isInHand(answer),
+      ));
   return isLaterHeld ? 'tokens of an earlier attempt replaced those of a later one' : null;
 }
 
