@@ -39,7 +39,7 @@ describe('the log', () => {
       connection_id: 'c1',
     });
     expect(typeof line['duration_ms']).toBe('number');
-    expect(lines[0]).not.toContain('61');
+    expect(lines[0]).not.toContain('min_ttl_seconds');
     expect(lines[0]).not.toContain('access-c1-7');
   });
 
