@@ -2,6 +2,13 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 /**
+ * Connections that the kernel keeps until the process accepts them, where the system allows as many.
+ * Node's own 511 are too few when thousands of callers come in one turn: the rest waits for seconds,
+ * and part of it is reset.
+ */
+const backlogConnections = 4_096;
+
+/**
  * Listens, and returns the address in use, which names the port chosen for port 0. Rejects with a
  * sentence that says which setting to change when the port is taken or may not be used.
  */
@@ -13,7 +20,7 @@ export function listen(
   return new Promise((resolve, reject) => {
     const fail = (error: NodeJS.ErrnoException) => reject(explain(error, address));
     server.once('error', fail);
-    server.listen({ host, port }, () => {
+    server.listen({ host, port, backlog: backlogConnections }, () => {
       server.off('error', fail);
       const used = server.address();
       if (used === null || typeof used === 'string') {
