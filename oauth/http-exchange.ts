@@ -8,8 +8,6 @@ import type { TokenAnswer } from './token-endpoint.ts';
 import type { HttpRequest } from './token-request.ts';
 
 const headerSizeMaxBytes = 32 * 1_024;
-/** Before and after decompression. */
-const bodySizeMaxBytes = 1_024 * 1_024;
 /** What judging an answer needs, and nothing that could carry a secret. */
 const keptHeaders = ['content-type', 'date', 'retry-after'] as const;
 const errorCodePattern = /^[A-Za-z0-9_.-]{1,64}$/;
@@ -33,6 +31,8 @@ interface HttpExchange {
   socket: Socket;
   origin: string;
   http: HttpRequest;
+  /** Of the answer, before and after decompression. */
+  bodyMaxBytes: number;
   mayStillSend(): boolean;
   deadlineMs: number;
 }
@@ -130,12 +130,12 @@ function createAnswerReader(
     },
     onResponseData(controller, chunk) {
       sizeBytes += chunk.byteLength;
-      if (sizeBytes <= bodySizeMaxBytes) chunks.push(chunk);
+      if (sizeBytes <= exchange.bodyMaxBytes) chunks.push(chunk);
       else controller.abort(new ExchangeEnd({ kind: 'no_answer', code: 'answer_too_large' }));
     },
     onResponseEnd() {
       if (response === null) return;
-      resolve(readAnswer(response, Buffer.concat(chunks)));
+      resolve(readAnswer(response, Buffer.concat(chunks), exchange.bodyMaxBytes));
     },
     onResponseError(_controller, error) {
       if (error instanceof ExchangeEnd) resolve(error.answer);
@@ -164,8 +164,9 @@ function isOpen(socket: Socket): boolean {
 async function readAnswer(
   response: { status: number; headers: Record<string, string>; encoding: string },
   compressed: Buffer,
+  bodyMaxBytes: number,
 ): Promise<TokenAnswer> {
-  const body = await decompress(compressed, response.encoding);
+  const body = await decompress(compressed, response.encoding, bodyMaxBytes);
   if (typeof body === 'string') return { kind: 'no_answer', code: body };
   const text = new TextDecoder().decode(body);
   const { status, headers } = response;
@@ -173,8 +174,12 @@ async function readAnswer(
 }
 
 /** The body, or the code of why it cannot be had. */
-async function decompress(body: Buffer, encoding: string): Promise<Buffer | string> {
-  const limit = { maxOutputLength: bodySizeMaxBytes };
+async function decompress(
+  body: Buffer,
+  encoding: string,
+  bodyMaxBytes: number,
+): Promise<Buffer | string> {
+  const limit = { maxOutputLength: bodyMaxBytes };
   if (body.length === 0) return body;
   try {
     switch (encoding) {

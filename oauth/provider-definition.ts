@@ -2,7 +2,12 @@ import type { z } from 'zod';
 import { TokenManagerError, type FailureClass, type InputFault } from '../client/contract.ts';
 import type { CredentialKind } from '../connections/connection.ts';
 import { lastToken, toPointer } from './json-pointer.ts';
-import { providerDefinitionSchema, toRotation, type WireDefinition } from './provider-schema.ts';
+import {
+  providerDefinitionSchema,
+  toAmbiguityRules,
+  toRotation,
+  type WireDefinition,
+} from './provider-schema.ts';
 import type { Rotation } from './rotation.ts';
 
 /** How a provider's tokens are refreshed and its answers read; all defaults applied. */
@@ -31,6 +36,7 @@ export interface ProviderDefinition {
   response: ResponseRules;
   expiry: { defaultTtlSeconds: number | null; skewSeconds: number; never: boolean };
   rotation: Rotation;
+  ambiguity: AmbiguityRules;
   lifetime: {
     refreshTokenIdleSeconds: number | null;
     refreshTokenAbsoluteSeconds: number | null;
@@ -42,6 +48,19 @@ export interface ProviderDefinition {
     perWindow: { count: number; seconds: number } | null;
     concurrency: number | null;
   };
+}
+
+/** What is done when nobody knows whether a refresh token was spent, and before a verdict is believed. */
+export interface AmbiguityRules {
+  /** `by_class`: as the rotation class allows; `never_replay`: a refresh token is sent once, whatever came of it. */
+  policy: 'by_class' | 'never_replay';
+  /** How to ask whether a refresh token still lives, without spending it. */
+  probe: 'introspection' | 'none';
+  /**
+   * A permanent answer must be said twice, so many seconds apart, before it is a verdict: for providers
+   * known to say it falsely. Null: once.
+   */
+  confirmAfterSeconds: number | null;
 }
 
 export interface VariableRule {
@@ -147,6 +166,7 @@ function toDefinition(wire: WireDefinition): ProviderDefinition {
       never: wire.expiry.never,
     },
     rotation: toRotation(wire),
+    ambiguity: toAmbiguityRules(wire),
     lifetime: {
       refreshTokenIdleSeconds: wire.lifetime.refresh_token_idle_seconds ?? null,
       refreshTokenAbsoluteSeconds: wire.lifetime.refresh_token_absolute_seconds ?? null,

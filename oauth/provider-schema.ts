@@ -1,9 +1,12 @@
 import { z } from 'zod';
 import { jsonPointerPattern } from './json-pointer.ts';
+import type { AmbiguityRules } from './provider-definition.ts';
 import { replayBudgetMs, type Rotation } from './rotation.ts';
 import { hostPatternPattern, placeholders, urlTemplateFault } from './url-template.ts';
 
 const secondsMax = 20 * 365 * 86_400;
+/** A verdict may wait this long for its second hearing; callers meet failures meanwhile. */
+const confirmAfterMaxSeconds = 3_600;
 const textLengthMax = 1_024;
 const listLengthMax = 100;
 const placeholderSources = ['uuid', 'now'];
@@ -163,6 +166,13 @@ export const providerDefinitionSchema = z
         old_access_token_dies: z.boolean().default(false),
       })
       .prefault({}),
+    ambiguity: z
+      .strictObject({
+        policy: z.enum(['by_class', 'never_replay']).default('by_class'),
+        probe: z.enum(['introspection', 'none']).optional(),
+        confirm_after_seconds: positiveSeconds.max(confirmAfterMaxSeconds).optional(),
+      })
+      .prefault({}),
     lifetime: z
       .strictObject({
         refresh_token_idle_seconds: positiveSeconds.optional(),
@@ -224,7 +234,7 @@ function crossFaults(wire: WireDefinition): { path: PropertyKey[]; message: stri
   if (wire.credential === 'access_token' && wire.grant_type === undefined) {
     faults.push({ path: ['grant_type'], message: 'is required with credential access_token' });
   }
-  return [...faults, ...rotationFaults(wire)];
+  return [...faults, ...rotationFaults(wire), ...ambiguityFaults(wire)];
 }
 
 function rotationFaults(wire: WireDefinition): { path: PropertyKey[]; message: string }[] {
@@ -243,6 +253,25 @@ function rotationFaults(wire: WireDefinition): { path: PropertyKey[]; message: s
   if (graceSeconds === undefined) return [{ path, message: 'is required by rotation class T' }];
   if (replayBudgetMs(toRotation(wire)) > 0) return [];
   return [{ path, message: 'is too short to replay a lost answer in: choose class F' }];
+}
+
+function ambiguityFaults(wire: WireDefinition): { path: PropertyKey[]; message: string }[] {
+  const path = ['ambiguity', 'probe'];
+  if (wire.ambiguity.probe !== 'introspection') return [];
+  if (wire.introspect_url === undefined) return [{ path, message: 'needs an introspect_url' }];
+  return wire.credential === 'refresh_token'
+    ? []
+    : [{ path, message: 'asks about refresh tokens, which this credential has not' }];
+}
+
+/** What is done about a lost answer, with the probe that the definition makes possible. */
+export function toAmbiguityRules(wire: WireDefinition): AmbiguityRules {
+  const canProbe = wire.introspect_url !== undefined && wire.credential === 'refresh_token';
+  return {
+    policy: wire.ambiguity.policy,
+    probe: wire.ambiguity.probe ?? (canProbe ? 'introspection' : 'none'),
+    confirmAfterSeconds: wire.ambiguity.confirm_after_seconds ?? null,
+  };
 }
 
 /** The rotation rule, with its default class. */

@@ -1,9 +1,12 @@
 import * as oauth from 'oauth4webapi';
 import type { Secret } from '../platform/secret.ts';
 import type { ProviderDefinition } from './provider-definition.ts';
+import { captureRequest, type CapturedRequest } from './captured-request.ts';
+import { clientAuthOf } from './client-authentication.ts';
 import { renderText } from './url-template.ts';
 
-const userAgent = 'token-manager';
+/** What every request to a provider says of itself; a definition may say otherwise. */
+export const sharedHeaders = { 'user-agent': 'token-manager', accept: 'application/json' };
 const headerValuePattern = /^[\t\x20-\x7e\x80-\xff]*$/;
 const msPerSecond = 1_000;
 
@@ -45,14 +48,10 @@ export async function buildTokenRequest(
   sources: RequestSources,
 ): Promise<HttpRequest | null> {
   const { definition } = request;
-  const values = {
-    ...request.variables,
-    uuid: sources.randomUuid(),
-    now: String(Math.floor(sources.wallMs() / msPerSecond)),
-  };
+  const values = templateValues(request, sources);
   const headers = renderHeaders(definition, values);
   const added = renderParams(definition, values);
-  const clientAuth = toClientAuth(request);
+  const clientAuth = clientAuthOf(request);
   if (headers === null || added === null || clientAuth === null) return null;
 
   const grant = await captureGrant(request, clientAuth, url);
@@ -64,71 +63,55 @@ export async function buildTokenRequest(
       .filter(([name]) => !definition.request.omit.includes(name))
       .map(([name, value]) => [ownMember(definition.request.rename, name) ?? name, value]),
   );
-  const shared = { 'user-agent': userAgent, accept: 'application/json' };
-  const authorization = grant.authorization === null ? {} : { authorization: grant.authorization };
-  return write(definition, url, written, { ...shared, ...headers, ...authorization });
+  return write(definition, url, written, { ...sharedHeaders, ...headers, ...grant.headers });
 }
 
-interface Grant {
-  params: [string, string][];
-  authorization: string | null;
+/** What the templates of headers and parameters may name. */
+export function templateValues(
+  request: TokenRequest,
+  sources: RequestSources,
+): Record<string, string> {
+  return {
+    ...request.variables,
+    uuid: sources.randomUuid(),
+    now: String(Math.floor(sources.wallMs() / msPerSecond)),
+  };
 }
 
-/** Lets oauth4webapi build the request, and takes it instead of sending it. */
+/** RFC 6749 §6, §4.4.2, or a grant of the provider's own. */
 async function captureGrant(
   request: TokenRequest,
   clientAuth: oauth.ClientAuth,
   url: URL,
-): Promise<Grant | null> {
+): Promise<CapturedRequest | null> {
   const { definition, credential } = request;
-  // Nothing is sent from here, and egress decides about plain http: named https, the library's own check
-  // stays on.
-  const named = new URL(url);
-  named.protocol = 'https:';
-  const server = { issuer: named.origin, token_endpoint: named.href };
-  const client = { client_id: request.clientId };
-  let grant: Grant | null = null;
   const scope =
     definition.scope.send && request.scope !== null
       ? { scope: request.scope.split(' ').join(definition.scope.separator) }
       : {};
-  const options = {
-    [oauth.customFetch]: (
-      _url: string,
-      init: { body: unknown; headers: Record<string, string> },
-    ): Promise<Response> => {
-      const { authorization = null } = init.headers as { authorization?: string };
-      if (init.body instanceof URLSearchParams) grant = { params: [...init.body], authorization };
-      return Promise.resolve(new Response());
-    },
-  };
   if (credential === null && definition.credential !== 'client') return null;
-  try {
-    const parameters = { ...credentialParameter(definition, credential), ...scope };
+  const parameters = { ...credentialParameter(definition, credential), ...scope };
+  return captureRequest(request.clientId, 'token_endpoint', url, (server, client, options) => {
     if (definition.credential === 'refresh_token' && definition.grantType === 'refresh_token') {
       const { refresh_token: refreshToken = '', ...additionalParameters } = parameters;
-      await oauth.refreshTokenGrantRequest(server, client, clientAuth, refreshToken, {
+      return oauth.refreshTokenGrantRequest(server, client, clientAuth, refreshToken, {
         ...options,
         additionalParameters,
       });
-    } else if (definition.grantType === 'client_credentials') {
-      await oauth.clientCredentialsGrantRequest(server, client, clientAuth, parameters, options);
-    } else {
-      const { grantType } = definition;
-      await oauth.genericTokenEndpointRequest(
-        server,
-        client,
-        clientAuth,
-        grantType,
-        parameters,
-        options,
-      );
     }
-  } catch {
-    // It refuses empty client ids and tokens, in messages that need no repeating.
-    return null;
-  }
-  return grant;
+    if (definition.grantType === 'client_credentials') {
+      return oauth.clientCredentialsGrantRequest(server, client, clientAuth, parameters, options);
+    }
+    const { grantType } = definition;
+    return oauth.genericTokenEndpointRequest(
+      server,
+      client,
+      clientAuth,
+      grantType,
+      parameters,
+      options,
+    );
+  });
 }
 
 function credentialParameter(
@@ -146,33 +129,8 @@ function credentialParameter(
   }
 }
 
-/** RFC 6749 §2.3: exactly one method. Null: the method needs a secret, and there is none. */
-function toClientAuth(request: TokenRequest): oauth.ClientAuth | null {
-  const { definition } = request;
-  if (definition.clientAuth === 'none') return oauth.None();
-  const isTemplated = definition.basicUser !== null || definition.basicPassword !== null;
-  const secret = request.clientSecret?.reveal() ?? '';
-  if (secret === '') return null;
-  if (definition.clientAuth === 'post') return oauth.ClientSecretPost(secret);
-  if (definition.basicEncoding === 'strict' && !isTemplated) return oauth.ClientSecretBasic(secret);
-
-  const values = { ...request.variables, client_id: request.clientId, client_secret: secret };
-  const user = renderText(definition.basicUser ?? '${client_id}', values);
-  const password = renderText(definition.basicPassword ?? '${client_secret}', values);
-  if (user === null || password === null) return null;
-  const encode = definition.basicEncoding === 'strict' ? formEncode : (text: string) => text;
-  const pair = Buffer.from(`${encode(user)}:${encode(password)}`, 'utf8').toString('base64');
-  return (_server, _client, _body, headers) => {
-    headers.set('authorization', `Basic ${pair}`);
-  };
-}
-
-/** application/x-www-form-urlencoded of one value (RFC 6749 appendix B). */
-function formEncode(text: string): string {
-  return new URLSearchParams([['', text]]).toString().slice(1);
-}
-
-function renderHeaders(
+/** The definition's headers, filled in; null: a value is missing, or does not fit. */
+export function renderHeaders(
   definition: ProviderDefinition,
   values: Record<string, string>,
 ): Record<string, string> | null {

@@ -66,6 +66,7 @@ export function createSimulatedEndpoint(options: {
   }
 
   return {
+    introspect: () => Promise.resolve('unknown'),
     connect(request) {
       const refreshToken = request.credential?.reveal() ?? '';
       const connection: TokenConnection = {

@@ -149,3 +149,45 @@ describe('parseProviderDefinition', () => {
     expect(['eu', 'us', 'eu.evil.com', 'evil.us'].map(matches)).toEqual([true, true, false, false]);
   });
 });
+
+describe('ambiguity', () => {
+  const introspectUrl = 'https://as.example.com/introspect';
+
+  it('is decided by class, and probed where the provider can be asked', () => {
+    expect(parseProviderDefinition(base).ambiguity).toEqual({
+      policy: 'by_class',
+      probe: 'none',
+      confirmAfterSeconds: null,
+    });
+    const asked = parseProviderDefinition({ ...base, introspect_url: introspectUrl });
+    expect(asked.ambiguity.probe).toBe('introspection');
+  });
+
+  it('is what the definition says', () => {
+    const ambiguity = { policy: 'never_replay', probe: 'none', confirm_after_seconds: 30 };
+    const definition = parseProviderDefinition({
+      ...base,
+      introspect_url: introspectUrl,
+      ambiguity,
+    });
+    expect(definition.ambiguity).toEqual({
+      policy: 'never_replay',
+      probe: 'none',
+      confirmAfterSeconds: 30,
+    });
+  });
+
+  it.each([
+    ['nowhere to ask', { ambiguity: { probe: 'introspection' } }],
+    [
+      'no refresh token to ask about',
+      {
+        ambiguity: { probe: 'introspection' },
+        introspect_url: introspectUrl,
+        credential: 'client',
+      },
+    ],
+  ])('refuses a probe with %s', (_name, members) => {
+    expect(faultsOf({ ...base, ...members })).toEqual(['/ambiguity/probe']);
+  });
+});
