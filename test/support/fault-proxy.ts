@@ -17,6 +17,8 @@ export type Fault =
   | { kind: 'drop'; when: When }
   | { kind: 'reset'; when: When }
   | { kind: 'bad_gateway'; when: When }
+  /** A complete answer of the proxy's own, such as 503 or 429 with Retry-After. */
+  | { kind: 'answer'; when: When; status: number; headers?: Record<string, string>; body?: object }
   /** So many bytes of the body that the headers announce, then the connection closes. */
   | { kind: 'truncate'; atBytes: number }
   /** 307, which asks for the body to be posted again elsewhere. */
@@ -51,6 +53,20 @@ export interface FaultProxy {
   close(): Promise<void>;
 }
 
+export interface FaultProxyOptions {
+  /** Absent: a free one. */
+  port?: number;
+  /** Asked for each POST that meets no injected fault. */
+  chooseFault?: (request: ProxiedRequest) => Fault | undefined;
+  /** Told of each answer of the upstream, once it is known whether all of it left for the client. */
+  onAnswer?: (request: ProxiedRequest, answer: { status: number; hasLeft: boolean }) => void;
+}
+
+export interface ProxiedRequest {
+  path: string;
+  body: string;
+}
+
 interface Injected {
   fault: Fault;
   remaining: number;
@@ -66,7 +82,10 @@ interface Answer {
 const hopHeaders = ['connection', 'content-length', 'keep-alive', 'transfer-encoding'];
 
 /** A proxy in front of a token endpoint, which injects faults into POSTs and counts what happened. */
-export async function startFaultProxy(upstreamOrigin: string): Promise<FaultProxy> {
+export async function startFaultProxy(
+  upstreamOrigin: string,
+  options: FaultProxyOptions = {},
+): Promise<FaultProxy> {
   const upstream = new URL(upstreamOrigin);
   const truth: ProxyTruth = { connections: 0, requests: 0, forwarded: 0, answered: 0, faults: 0 };
   const bodies: string[] = [];
@@ -77,7 +96,11 @@ export async function startFaultProxy(upstreamOrigin: string): Promise<FaultProx
   function takeFault(request: IncomingMessage, body: string): Fault | undefined {
     if (request.method !== 'POST') return undefined;
     const entry = injected.find(({ holding }) => holding === undefined || body.includes(holding));
-    if (entry === undefined) return undefined;
+    if (entry === undefined) {
+      const chosen = options.chooseFault?.({ path: request.url ?? '', body });
+      if (chosen !== undefined) truth.faults += 1;
+      return chosen;
+    }
     entry.remaining -= 1;
     if (entry.remaining <= 0) injected = injected.filter((other) => other !== entry);
     truth.faults += 1;
@@ -117,10 +140,21 @@ export async function startFaultProxy(upstreamOrigin: string): Promise<FaultProx
       answerBadGateway(response);
       return;
     }
-    if (await meet(fault, 'after', response)) return;
+    const { status } = answer;
+    const proxied = { path: request.url ?? '', body: body.toString('utf8') };
+    if (await meet(fault, 'after', response)) {
+      options.onAnswer?.(proxied, { status, hasLeft: false });
+      return;
+    }
+    response.once('close', () => {
+      const hasLeft = response.writableFinished && fault?.kind !== 'truncate';
+      options.onAnswer?.(proxied, { status, hasLeft });
+    });
+    // The client may have gone while the answer was held back.
+    if (response.closed) options.onAnswer?.(proxied, { status, hasLeft: false });
     const { body: answerBody } = answer;
     const headers = Object.entries(answer.headers).filter(([name]) => !hopHeaders.includes(name));
-    response.writeHead(answer.status, {
+    response.writeHead(status, {
       ...Object.fromEntries(headers),
       'content-length': String(answerBody.length),
     });
@@ -142,7 +176,7 @@ export async function startFaultProxy(upstreamOrigin: string): Promise<FaultProx
     socket.on('error', () => undefined);
     socket.once('close', () => sockets.delete(socket));
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(options.port ?? 0, '127.0.0.1');
   await once(server, 'listening');
 
   return {
@@ -190,6 +224,11 @@ async function meet(
       return true;
     case 'bad_gateway':
       answerBadGateway(response);
+      return true;
+    case 'answer':
+      response
+        .writeHead(fault.status, { 'content-type': 'application/json', ...fault.headers })
+        .end(JSON.stringify(fault.body ?? {}));
       return true;
   }
 }
