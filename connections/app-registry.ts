@@ -9,8 +9,12 @@ import type { TokenVault } from './token-vault.ts';
 const conflictRetriesMax = 5;
 const foreignKeyViolation = '23503';
 
+/** `isAppPaused` in SQL. */
+const isPaused = `(paused_reason is not null
+  and (paused_until is null or paused_until > clock_timestamp()))`;
 const appColumns = `id, provider, client_id, generation, client_secret_count, overrides, limits, tenant_ids,
-  paused_until, paused_reason, created_at, updated_at`;
+  case when ${isPaused} then paused_until end as paused_until,
+  case when ${isPaused} then paused_reason end as paused_reason, created_at, updated_at`;
 
 interface AppRow {
   id: string;

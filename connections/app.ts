@@ -13,10 +13,20 @@ export interface App {
   limits: Record<string, unknown>;
   /** Who may use it; null for every tenant. */
   tenantIds: string[] | null;
+  /** Null beside a reason: until somebody resumes it. */
   pausedUntil: Date | null;
+  /** The provider's code that paused it; null: it is not paused. */
   pausedReason: string | null;
   createdAt: Date;
   updatedAt: Date;
+}
+
+/** Nothing is sent for a paused app; once its time is over, one probe is. */
+export function isAppPaused(
+  { pausedReason, pausedUntil }: Pick<App, 'pausedReason' | 'pausedUntil'>,
+  now: Date,
+): boolean {
+  return pausedReason !== null && (pausedUntil === null || pausedUntil > now);
 }
 
 /** Body of `PUT /v1/apps/{app_id}`; absent members keep what is stored. */

@@ -1,3 +1,4 @@
+import { isAppPaused } from './app.ts';
 import { isInsideMargin } from './freshness.ts';
 import { holdsValidToken, isRefreshable, reauthorizationReason } from './connection.ts';
 import type { ExchangeSubject, RefreshIntent } from './exchange.ts';
@@ -40,7 +41,7 @@ export function exchangeStanding(
   if (connection.pausedAt !== null) return { kind: 'paused' };
   if (reauthorizationReason(connection, now) !== null) return { kind: 'reauthorization_required' };
   if (!isRefreshable(connection)) return { kind: 'already_fresh' };
-  if (app.pausedUntil !== null && app.pausedUntil > now) return { kind: 'app_paused' };
+  if (isAppPaused(app, now)) return { kind: 'app_paused' };
   if (connection.nextAttemptAt !== null && connection.nextAttemptAt > now) {
     return { kind: 'wait', afterMs: msBetween(now, connection.nextAttemptAt) };
   }

@@ -70,6 +70,7 @@ interface SubjectRow extends ConnectionRow {
   sealed_client_secrets: Buffer | null;
   overrides: Record<string, unknown>;
   limits: Record<string, unknown>;
+  app_paused_reason: string | null;
   app_paused_until: Date | null;
   intent_generation: string | null;
   intent_attempt: string;
@@ -89,7 +90,7 @@ async function loadSubject(
     name: 'load-exchange-subject',
     text: `select ${connectionColumns}, c.attempt, c.sealed_access_token, c.sealed_refresh_token, c.last_sent_at,
         a.client_id, a.generation as app_generation, a.sealed_client_secrets, a.overrides, a.limits,
-        a.paused_until as app_paused_until,
+        a.paused_reason as app_paused_reason, a.paused_until as app_paused_until,
         i.generation as intent_generation, i.attempt as intent_attempt, i.replays, i.workflow_run_id,
         i.first_sent_at, i.answer_by, i.late_attempt, i.late_sealed
       from connections c
@@ -113,6 +114,7 @@ async function loadSubject(
       sealedClientSecrets: row.sealed_client_secrets,
       overrides: row.overrides,
       limits: row.limits,
+      pausedReason: row.app_paused_reason,
       pausedUntil: row.app_paused_until,
     },
     intent: intentFromRow(row),

@@ -32,6 +32,7 @@ export interface ExchangeSubject {
     sealedClientSecrets: Buffer | null;
     overrides: Record<string, unknown>;
     limits: Record<string, unknown>;
+    pausedReason: string | null;
     pausedUntil: Date | null;
   };
   intent: RefreshIntent | null;

@@ -92,14 +92,21 @@ describe('what a refresh may do', () => {
     [
       'nothing while the app is paused',
       {},
-      { appPausedUntil: secondsLater(1) },
+      { paused: { pausedReason: 'invalid_client', pausedUntil: secondsLater(1) } },
+      newer,
+      { kind: 'app_paused' },
+    ],
+    [
+      'nothing while the app is paused until somebody resumes it',
+      {},
+      { paused: { pausedReason: 'invalid_client' } },
       newer,
       { kind: 'app_paused' },
     ],
     [
       'to send when the pause of the app is over',
       {},
-      { appPausedUntil: now },
+      { paused: { pausedReason: 'invalid_client', pausedUntil: now } },
       newer,
       { kind: 'may_send', replay: null },
     ],

@@ -62,9 +62,9 @@ export function sampleIntent(members: Partial<RefreshIntent> = {}): RefreshInten
 
 export function sampleSubject(
   connection: Partial<Connection>,
-  others: { intent?: RefreshIntent | null; appPausedUntil?: Date | null } = {},
+  others: { intent?: RefreshIntent | null; paused?: Partial<ExchangeSubject['app']> } = {},
 ): ExchangeSubject {
-  const { intent = null, appPausedUntil = null } = others;
+  const { intent = null, paused = {} } = others;
   return {
     connection: sampleConnection(connection),
     attempt: 5,
@@ -79,7 +79,9 @@ export function sampleSubject(
       sealedClientSecrets: null,
       overrides: {},
       limits: {},
-      pausedUntil: appPausedUntil,
+      pausedReason: null,
+      pausedUntil: null,
+      ...paused,
     },
     intent,
   };

@@ -1,0 +1,66 @@
+/** How much one app may send, over all its connections and replicas. */
+export interface AppSendLimits {
+  /** So many sends in any stretch of so many seconds; the count at most `windowCountMax`. */
+  perWindow: { count: number; seconds: number } | null;
+  /** Sends under way at once at one host; at most `concurrencyMax`. */
+  concurrency: number | null;
+}
+
+export interface GateRequest {
+  appId: string;
+  /** Host and port of the token endpoint. */
+  host: string;
+  connectionId: string;
+  /** The claim (a UUID) that this send will have. */
+  claimId: string;
+  /** After this a send that never left is forgotten. */
+  leaseMs: number;
+  limits: AppSendLimits;
+  /** A class T replay inside its grace: nothing but a paused app holds it, for waiting loses the grant. */
+  isUrgent: boolean;
+}
+
+/** A send that may go; hand it to `leave` when it has ended. */
+export interface GateEntry {
+  appId: string;
+  connectionId: string;
+  claimId: string;
+  /** Null: an urgent send of an app without a gate. */
+  gateId: string | null;
+  /** The app's client was accepted lately, so one refusal says little. */
+  isProven: boolean;
+  isLeased: boolean;
+  /** The database's clock, as text to the microsecond. */
+  enteredAt: string;
+}
+
+/** What a gate may be closed for. */
+export type GateReason = 'rate_limited' | 'provider_unavailable' | 'app_misconfigured';
+
+export type GateAnswer =
+  | { kind: 'open'; entry: GateEntry }
+  /** `busy`: somebody else's send comes first. */
+  | { kind: 'wait'; afterMs: number; reason: GateReason | 'busy' }
+  | { kind: 'app_paused' };
+
+export type GateEnd =
+  /** Also any complete answer that proves the client was accepted, such as `invalid_grant`. */
+  | { kind: 'succeeded' }
+  /** `pausesApp`: false where the host is the customer's own, which must not stop everybody. */
+  | { kind: 'misconfigured'; code: string; pausesApp: boolean }
+  | { kind: 'rate_limited'; retryAfterMs: number }
+  /** `retryAfterMs`: what the provider asked for, if it did. */
+  | { kind: 'unavailable'; retryAfterMs: number | null }
+  /** Nothing left the process: its place is given back. */
+  | { kind: 'unsent' };
+
+/** Decides for every send of an app, in all replicas together. Both may throw `store_unavailable`. */
+export interface AppGates {
+  /** May this exchange send now? */
+  enter(request: GateRequest): Promise<GateAnswer>;
+  /** How it ended. Idempotent; does nothing once the app's credentials were changed. */
+  leave(entry: GateEntry, end: GateEnd): Promise<void>;
+}
+
+export const windowCountMax = 1_000;
+export const concurrencyMax = 1_000;
