@@ -78,7 +78,11 @@ export class Exchange {
 
     const answer = await this.#send(opened, prepared, claimedAt);
     const tokens = extractTokens(prepared.definition, answer);
-    const judgement = judgeAnswer(prepared.definition, answer, tokens, claim.claimedAt);
+    const judgement = judgeAnswer(prepared.definition, answer, tokens, claim.claimedAt, [
+      prepared.request.clientSecret,
+      prepared.request.credential,
+      prepared.accessToken,
+    ]);
     const kept = tokensToKeep({
       subject,
       prepared,

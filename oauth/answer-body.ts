@@ -15,7 +15,7 @@ export function parseAnswerBody(
 }
 
 /** Pages of proxies and error pages come as HTML whatever was asked for. */
-export function isHtml(text: string): boolean {
+function isHtml(text: string): boolean {
   return text.trimStart().startsWith('<');
 }
 
@@ -25,9 +25,12 @@ function parseJsonObject(text: string): Record<string, unknown> | undefined {
   return isObject ? (value as Record<string, unknown>) : undefined;
 }
 
-/** Python and others write NaN and Infinity, which would cost the whole answer. */
+/**
+ * Python and others write NaN and Infinity, which would cost the whole answer. A text that does not end
+ * is taken to the end: trying again at each quote inside it would take minutes for a body of 1 MiB.
+ */
 function withoutNaN(text: string): string {
-  return text.replace(/"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g, (piece) =>
+  return text.replace(/"(?:[^"\\]+|\\[^])*"?|-?\b(?:NaN|Infinity)\b/g, (piece) =>
     piece.startsWith('"') ? piece : 'null',
   );
 }

@@ -5,6 +5,12 @@ import type { ExpiresAtFormat, ProviderDefinition } from './provider-definition.
 import type { TokenAnswer } from './token-endpoint.ts';
 
 const metadataSizeMaxChars = 16 * 1_024;
+/** PostgreSQL's jsonb takes a few thousand levels, and nobody means more than these. */
+const metadataDepthMax = 32;
+const scopeSizeMaxChars = 16 * 1_024;
+const tokenTypePattern = /^[\x21-\x7e]{1,255}$/;
+/** Beyond this a lifetime is a mistake, and beyond some point no date. */
+const refreshLifetimeMaxSeconds = 20 * 365 * 86_400;
 /** Seconds since 1970 stay below this until the year 5138; milliseconds were above it from 1973 on. */
 const epochSecondsMax = 1e11;
 const msPerSecond = 1_000;
@@ -50,8 +56,8 @@ export function extractTokens(
     expiresInSeconds: readExpiresIn(members, definition, warnings),
     expiresAt: toDate(readPointer(members, rules.expiresAt.pointer), rules.expiresAt.format),
     refreshExpiresInSeconds: readRefreshExpiresIn(members, rules.refreshExpiresIn),
-    scope: toScope(readPointer(members, rules.scope), definition.scope.separator),
-    tokenType: nonEmptyString(readPointer(members, rules.tokenType)),
+    scope: readScope(members, definition, warnings),
+    tokenType: readTokenType(members, rules.tokenType, warnings),
     metadata: readMetadata(members, rules.metadata, [accessToken, refreshToken], warnings),
     warnings,
   };
@@ -89,7 +95,7 @@ function readExpiresIn(
 function readRefreshExpiresIn(members: unknown, pointer: string | null): number | null {
   for (const candidate of pointer === null ? refreshExpiresInPointers : [pointer]) {
     const number = toNumber(readPointer(members, candidate));
-    if (number !== null) return number;
+    if (number !== null && number >= 0) return Math.min(number, refreshLifetimeMaxSeconds);
   }
   return null;
 }
@@ -120,18 +126,37 @@ function toEpochMs(number: number, format: ExpiresAtFormat): number {
   return isSeconds ? number * msPerSecond : number;
 }
 
-function toScope(value: unknown, separator: string): string | null {
+/** What PostgreSQL cannot store must not cost the tokens beside it. */
+function readScope(
+  members: unknown,
+  { response, scope: { separator } }: ProviderDefinition,
+  warnings: string[],
+): string | null {
+  const value = readPointer(members, response.scope);
   const items: unknown[] = Array.isArray(value) ? value : [value];
   const names = items
     .filter((item) => typeof item === 'string')
     .flatMap((item) => item.split(separator))
     .flatMap((item) => item.split(/\s+/))
     .filter((item) => item !== '');
-  return names.length > 0 ? names.join(' ') : null;
+  const scope = names.join(' ');
+  if (scope === '') return null;
+  if (scope.length <= scopeSizeMaxChars && isStorable(scope)) return scope;
+  warnings.push('scope_unusable');
+  return null;
 }
 
-function nonEmptyString(value: unknown): string | null {
-  return typeof value === 'string' && value !== '' ? value : null;
+function readTokenType(members: unknown, pointer: string, warnings: string[]): string | null {
+  const value = readPointer(members, pointer);
+  if (typeof value !== 'string' || value === '') return null;
+  if (tokenTypePattern.test(value)) return value;
+  warnings.push('token_type_unusable');
+  return null;
+}
+
+/** PostgreSQL's text and jsonb hold neither NUL nor half a surrogate pair. */
+function isStorable(text: string): boolean {
+  return !text.includes('\u0000') && !/\p{Surrogate}/u.test(text);
 }
 
 /** Metadata is shown to callers and stored in clear, so what holds one of the tokens is left out. */
@@ -146,13 +171,23 @@ function readMetadata(
   for (const [name, pointer] of Object.entries(picks)) {
     const value = readPointer(members, pointer);
     if (value === undefined) continue;
+    if (!isShallow(value, metadataDepthMax)) {
+      warnings.push('metadata_too_deep');
+      continue;
+    }
     const text = JSON.stringify(value);
     sizeChars += text.length;
     if (holdsToken(text, tokens)) warnings.push('metadata_holds_token');
     else if (sizeChars > metadataSizeMaxChars) warnings.push('metadata_too_large');
+    else if (/\\u(?:0000|d[89a-f])/i.test(text)) warnings.push('metadata_unusable');
     else metadata.push([name, value]);
   }
   return Object.fromEntries(metadata);
+}
+
+function isShallow(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  return levels > 0 && Object.values(value).every((member) => isShallow(member, levels - 1));
 }
 
 function holdsToken(json: string, tokens: (Secret | null)[]): boolean {

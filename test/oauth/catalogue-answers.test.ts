@@ -112,6 +112,8 @@ const samples: Record<string, ProviderSample> = {
         'bad_refresh_token',
       ],
       [200, error('incorrect_client_credentials'), 'misconfigured', 'incorrect_client_credentials'],
+      [200, 'error=bad_refresh_token&error_uri=x', 'permanent', 'bad_refresh_token'],
+      [200, error('unsupported_grant_type'), 'misconfigured', 'unsupported_grant_type'],
     ],
   },
   gitlab: {
@@ -156,6 +158,10 @@ const samples: Record<string, ProviderSample> = {
     extracted: { expiresInSeconds: 1800 },
     failures: [
       [400, { status: 'BAD_REFRESH_TOKEN', message: 'x' }, 'permanent', 'bad_refresh_token'],
+      [400, { status: 'BAD_CLIENT_SECRET', message: 'x' }, 'misconfigured', 'http_400'],
+      [400, { status: 'BAD_REQUEST', message: 'x' }, 'transient', 'http_400'],
+      invalidGrant,
+      [429, { status: 'error', category: 'RATE_LIMITS' }, 'rate_limited', 'http_429'],
     ],
   },
   microsoft: {
@@ -204,6 +210,26 @@ const samples: Record<string, ProviderSample> = {
         'invalid_grant',
       ],
       [400, error('temporarily_unavailable'), 'transient', 'temporarily_unavailable'],
+      [
+        400,
+        error('invalid_grant', 'AADSTS90033: a transient error has occurred'),
+        'transient',
+        'invalid_grant',
+      ],
+      // One customer's tenant, not the app.
+      [400, error('invalid_request', 'AADSTS90002: Tenant x'), 'transient', 'invalid_request'],
+      [
+        400,
+        error('unauthorized_client', 'AADSTS700016: application not found'),
+        'misconfigured',
+        'unauthorized_client',
+      ],
+      [
+        400,
+        { ...error('invalid_grant', 'AADSTS65001'), suberror: 'consent_required' },
+        'permanent',
+        'invalid_grant',
+      ],
     ],
   },
   notion: {
@@ -308,6 +334,11 @@ const samples: Record<string, ProviderSample> = {
         'invalid_grant',
       ],
       [400, error('invalid_grant', 'inactive user'), 'permanent', 'invalid_grant'],
+      [400, error('invalid_grant', 'inactive organization'), 'permanent', 'invalid_grant'],
+      [400, error('invalid_grant', 'expired access/refresh token'), 'permanent', 'invalid_grant'],
+      [400, error('inactive_user'), 'permanent', 'inactive_user'],
+      [400, error('invalid_client_id'), 'misconfigured', 'invalid_client_id'],
+      [400, error('rate_limit_exceeded'), 'rate_limited', 'rate_limit_exceeded'],
     ],
   },
   slack: {
@@ -330,6 +361,13 @@ const samples: Record<string, ProviderSample> = {
     failures: [
       [200, { ok: false, error: 'invalid_refresh_token' }, 'permanent', 'invalid_refresh_token'],
       [200, { ok: false, error: 'fatal_error' }, 'ambiguous', 'fatal_error'],
+      [200, { ok: false, error: 'internal_error' }, 'ambiguous', 'internal_error'],
+      [200, { ok: false, error: 'token_revoked' }, 'permanent', 'token_revoked'],
+      [200, { ok: false, error: 'service_unavailable' }, 'transient', 'service_unavailable'],
+      [200, { ok: false, error: 'bad_client_secret' }, 'misconfigured', 'bad_client_secret'],
+      [200, { ok: false, error: 'new_error' }, 'protocol_break', 'new_error'],
+      [200, { ok: false, ...bearer }, 'protocol_break', 'http_200'],
+      [429, { ok: false, error: 'ratelimited' }, 'rate_limited', 'ratelimited'],
     ],
   },
   xero: {
@@ -437,7 +475,7 @@ describe('the answers that providers document', () => {
     it('has its tokens read', () => {
       const answer = answerOf(sample.success);
       const tokens = extractTokens(definition, answer);
-      expect(judgeAnswer(definition, answer, tokens, now)).toMatchObject({ kind: 'success' });
+      expect(judgeAnswer(definition, answer, tokens, now, [])).toMatchObject({ kind: 'success' });
       expect({
         accessToken: tokens?.accessToken?.reveal(),
         refreshToken: tokens?.refreshToken?.reveal() ?? null,
@@ -459,9 +497,27 @@ describe('the answers that providers document', () => {
 
     it.each(sample.failures)('%i %j is %s', (status, body, expected, code) => {
       const answer = answerOf(body, { status });
-      const judgement = judgeAnswer(definition, answer, extractTokens(definition, answer), now);
+      const tokens = extractTokens(definition, answer);
+      const judgement = judgeAnswer(definition, answer, tokens, now, []);
       expect(judgement).toMatchObject({ kind: 'failure', class: expected, code });
     });
+  });
+});
+
+describe('why the customer is needed again', () => {
+  it.each<[string, object, string]>([
+    ['google', { ...error('invalid_grant'), error_subtype: 'invalid_rapt' }, 'refused'],
+    ['google', error('invalid_grant', 'Token has been expired or revoked.'), 'revoked'],
+    ['microsoft', { ...error('invalid_grant'), suberror: 'consent_required' }, 'refused'],
+    ['microsoft', { ...error('invalid_grant'), suberror: 'bad_token' }, 'revoked'],
+    ['microsoft', error('interaction_required'), 'refused'],
+    ['slack', { ok: false, error: 'token_expired' }, 'expired'],
+  ])('%s: %j is %s', (provider, body, reason) => {
+    const definition = catalogue.resolve(provider, {});
+    const answer = answerOf(body, { status: provider === 'slack' ? 200 : 400 });
+    expect(
+      judgeAnswer(definition, answer, extractTokens(definition, answer), now, []),
+    ).toMatchObject({ class: 'permanent', reason });
   });
 });
 

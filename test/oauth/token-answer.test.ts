@@ -18,6 +18,10 @@ function reveal(tokens: ExtractedTokens) {
   };
 }
 
+function nested(levels: number): unknown {
+  return levels === 0 ? 'x' : [nested(levels - 1)];
+}
+
 describe('extractTokens', () => {
   it('reads the answer of RFC 6749 §5.1', () => {
     const body = {
@@ -187,6 +191,47 @@ describe('extractTokens', () => {
     'plain text',
   ])('R36 finds nothing to read in %j', (body) => {
     expect(extract(body)).toBeNull();
+  });
+
+  it.each<[string, object, string, Record<string, unknown>]>([
+    ['a scope with NUL', { scope: 'a\u0000b' }, 'scope_unusable', { scope: null }],
+    ['half a surrogate pair', { scope: 'a\ud800' }, 'scope_unusable', { scope: null }],
+    ['a huge scope', { scope: 'a '.repeat(20_000) }, 'scope_unusable', { scope: null }],
+    ['a token type of many lines', { token_type: 'a\nb' }, 'token_type_unusable', {}],
+    ['metadata with NUL', { x: 'a\u0000' }, 'metadata_unusable', { metadata: {} }],
+    ['metadata with half a pair', { x: ['\udfff'] }, 'metadata_unusable', { metadata: {} }],
+    ['deep metadata', { x: nested(40) }, 'metadata_too_deep', { metadata: {} }],
+  ])('keeps the tokens beside %s, which no store takes', (_name, odd, warning, rest) => {
+    const body = { access_token: 'at', refresh_token: 'rt', ...odd };
+    expect(extract(body, { response: { metadata: ['/x'] } })).toMatchObject({
+      accessToken: 'at',
+      refreshToken: 'rt',
+      warnings: [warning],
+      ...rest,
+    });
+  });
+
+  it('keeps the tokens beside metadata deeper than any stack', () => {
+    const deep = `${'['.repeat(200_000)}${']'.repeat(200_000)}`;
+    const body = `{"access_token":"at","refresh_token":"rt","x":${deep}}`;
+    expect(extract(body, { response: { metadata: ['/x'] } })).toMatchObject({ refreshToken: 'rt' });
+  });
+
+  it.each<[unknown, number | null]>([
+    [1e300, 630_720_000],
+    ['1e99', 630_720_000],
+    [-1, null],
+    [0, 0],
+  ])('takes a lifetime of %j of the refresh token for %j, which is a date', (written, seconds) => {
+    const body = { access_token: 'at', refresh_token_expires_in: written };
+    expect(extract(body)).toMatchObject({ refreshExpiresInSeconds: seconds });
+  });
+
+  it('is done at once with a body of 1 MiB whose text does not end', () => {
+    const startedAt = performance.now();
+    expect(extract(`{"access_token":"${'\\"'.repeat(2 ** 19)}`)).toBeNull();
+    // Trying again at each of the quotes takes minutes.
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
   });
 
   it('never throws', () => {
