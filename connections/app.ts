@@ -69,6 +69,12 @@ export interface ProviderRules {
     overrides: Record<string, unknown>,
     variables: Record<string, string>,
   ): void;
+  /** Host, and port if it is not the scheme's own, of the URL that refreshes; null: a variable is missing. */
+  tokenHost(
+    provider: string,
+    overrides: Record<string, unknown>,
+    variables: Record<string, string>,
+  ): string | null;
   /**
    * The expiry policy for a token without a lifetime (docs/api.md, missing `expires_in`); null: it never
    * expires. `clamp` bounds a lifetime and answers null for none.

@@ -4,6 +4,7 @@ import type { Connection } from './connection.ts';
 import {
   connectionColumns,
   connectionFromRow,
+  connectionTables,
   statusExpression,
   type ConnectionRow,
 } from './connection-row.ts';
@@ -42,7 +43,7 @@ export function createConnectionRegistry(
       const [row] = await queryStore<TokenRow>(store, {
         name: 'read-token',
         text: `select ${connectionColumns}, c.sealed_access_token
-          from connections c join apps a on a.id = c.app_id
+          from ${connectionTables}
           where c.id = $1 and c.deleted_at is null`,
         values: [connectionId],
       });
@@ -70,7 +71,7 @@ export function createConnectionRegistry(
       const rows = await queryStore<ConnectionRow>(store, {
         name: 'list-connections',
         text: `select ${connectionColumns}
-          from connections c join apps a on a.id = c.app_id
+          from ${connectionTables}
           where c.id > $1
             and ($2::text is null or c.tenant_id = $2)
             and ($3::text is null or c.app_id = $3)
@@ -93,7 +94,7 @@ export async function getConnection(
   const [row] = await queryStore<ConnectionRow>(store, {
     name: 'get-connection',
     text: `select ${connectionColumns}
-      from connections c join apps a on a.id = c.app_id
+      from ${connectionTables}
       where c.id = $1 and c.deleted_at is null`,
     values: [connectionId],
   });

@@ -1,7 +1,12 @@
 import type { FailureClass, ReauthorizationReason } from '../client/contract.ts';
+import type { GateReason } from './app-gate.ts';
 import type { Connection, CredentialKind, RotationClass } from './connection.ts';
 
-/** What every SELECT of a connection fetches: facts, never a token. `c` is connections, `a` its app. */
+/** The gate is read from its index alone; an app without one has none closed. */
+export const connectionTables = `connections c join apps a on a.id = c.app_id
+  left join app_gates g on g.app_id = c.app_id and g.host = c.token_host`;
+
+/** What every SELECT of a connection fetches, from `connectionTables`: facts, never a token. */
 export const connectionColumns = `
   c.id, c.tenant_id, c.app_id, a.provider, c.generation, c.token_version, c.credential, c.rotation_class,
   c.sealed_access_token is not null as has_access_token,
@@ -9,7 +14,8 @@ export const connectionColumns = `
   c.token_type, c.scope, c.expires_at, c.lifetime_seconds, c.expiry_assumed, c.refresh_due_at,
   c.next_attempt_at, c.last_refreshed_at, c.failure_class, c.failure_code, c.failure_at, c.failure_count,
   c.verdict, c.uncertain_since, c.paused_at, c.deleted_at, c.variables, c.metadata, c.created_at,
-  c.updated_at, clock_timestamp() as read_at`;
+  c.updated_at, a.paused_reason as app_paused_reason, a.paused_until as app_paused_until,
+  g.closed_until as gate_closed_until, g.closed_reason as gate_closed_reason, clock_timestamp() as read_at`;
 
 export interface ConnectionRow {
   id: string;
@@ -39,6 +45,10 @@ export interface ConnectionRow {
   uncertain_since: Date | null;
   paused_at: Date | null;
   deleted_at: Date | null;
+  app_paused_reason: string | null;
+  app_paused_until: Date | null;
+  gate_closed_until: Date | null;
+  gate_closed_reason: GateReason | null;
   variables: Record<string, string>;
   metadata: Record<string, unknown>;
   created_at: Date;
@@ -79,6 +89,12 @@ export function connectionFromRow(row: ConnectionRow): Connection {
     uncertainSince: row.uncertain_since,
     pausedAt: row.paused_at,
     deletedAt: row.deleted_at,
+    app: {
+      pausedReason: row.app_paused_reason,
+      pausedUntil: row.app_paused_until,
+      closedUntil: row.gate_closed_until,
+      closedReason: row.gate_closed_reason,
+    },
     variables: row.variables,
     metadata: row.metadata,
     createdAt: row.created_at,

@@ -4,12 +4,24 @@ import type {
   ReauthorizationReason,
   WaitingReason,
 } from '../client/contract.ts';
+import { isAppPaused } from './app.ts';
+import type { GateReason } from './app-gate.ts';
 
 /** The rotation class of a provider (docs/reliability.md); oauth/rotation.ts says what it allows. */
 export type RotationClass = 'S' | 'L' | 'T' | 'C' | 'X' | 'F';
 
 /** What a refresh spends: the refresh token, the app's own credentials, or the access token itself. */
 export type CredentialKind = 'refresh_token' | 'client' | 'access_token';
+
+/** What its app and the app's token host stand in the way with. */
+interface AppStanding {
+  /** As stored: the pause is over once `pausedUntil` is. */
+  pausedReason: string | null;
+  pausedUntil: Date | null;
+  /** The gate of the token host; open again once this is over. */
+  closedUntil: Date | null;
+  closedReason: GateReason | null;
+}
 
 export interface RecordedFailure {
   class: FailureClass;
@@ -50,6 +62,7 @@ export interface Connection {
   uncertainSince: Date | null;
   pausedAt: Date | null;
   deletedAt: Date | null;
+  app: AppStanding;
   variables: Record<string, string>;
   /** Facts of the provider's answer that callers need, such as `instance_url`. */
   metadata: Record<string, unknown>;
@@ -95,6 +108,12 @@ export function isRefreshable(
 export function holdsValidToken(connection: Connection, now: Date): boolean {
   if (!connection.hasAccessToken) return false;
   return connection.expiresAt === null || connection.expiresAt > now;
+}
+
+/** What keeps every connection of its app, or of the app at this host, from being refreshed; or null. */
+export function appWaitingReason({ app }: Connection, now: Date): GateReason | null {
+  if (isAppPaused(app, now)) return 'app_misconfigured';
+  return app.closedUntil !== null && app.closedUntil > now ? app.closedReason : null;
 }
 
 /** What an active or uncertain connection waits for, or null if its last attempt left nothing open. */

@@ -1,5 +1,10 @@
 import type { QueryResultRow } from 'pg';
-import { connectionColumns, connectionFromRow, type ConnectionRow } from './connection-row.ts';
+import {
+  connectionColumns,
+  connectionFromRow,
+  connectionTables,
+  type ConnectionRow,
+} from './connection-row.ts';
 import { commitLateTokens, commitTokens } from './commit-tokens.ts';
 import type {
   AttemptRecord,
@@ -70,8 +75,6 @@ interface SubjectRow extends ConnectionRow {
   sealed_client_secrets: Buffer | null;
   overrides: Record<string, unknown>;
   limits: Record<string, unknown>;
-  app_paused_reason: string | null;
-  app_paused_until: Date | null;
   intent_generation: string | null;
   intent_attempt: string;
   replays: number;
@@ -90,11 +93,9 @@ async function loadSubject(
     name: 'load-exchange-subject',
     text: `select ${connectionColumns}, c.attempt, c.sealed_access_token, c.sealed_refresh_token, c.last_sent_at,
         a.client_id, a.generation as app_generation, a.sealed_client_secrets, a.overrides, a.limits,
-        a.paused_reason as app_paused_reason, a.paused_until as app_paused_until,
         i.generation as intent_generation, i.attempt as intent_attempt, i.replays, i.workflow_run_id,
         i.first_sent_at, i.answer_by, i.late_attempt, i.late_sealed
-      from connections c
-      join apps a on a.id = c.app_id
+      from ${connectionTables}
       left join refresh_intents i on i.connection_id = c.id
       where c.id = $1`,
     values: [connectionId],

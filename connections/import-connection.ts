@@ -1,7 +1,12 @@
 import { TokenManagerError } from '../client/contract.ts';
 import type { Secret } from '../platform/secret.ts';
 import type { ProviderFacts } from './app.ts';
-import { connectionColumns, connectionFromRow, type ConnectionRow } from './connection-row.ts';
+import {
+  connectionColumns,
+  connectionFromRow,
+  connectionTables,
+  type ConnectionRow,
+} from './connection-row.ts';
 import type { ConnectionRegistryDependencies } from './connection-registry.ts';
 import type { Connection, RotationClass } from './connection.ts';
 import { clampLifetimeSeconds } from './freshness.ts';
@@ -68,6 +73,7 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
     refuseForeign(connectionId, input, stored);
     const variables = input.variables ?? stored?.connection.variables ?? {};
     providers.checkVariables(app.provider, app.overrides, variables);
+    const tokenHost = providers.tokenHost(app.provider, app.overrides, variables);
 
     const sealer = await vault.sealer();
     const fingerprint =
@@ -75,14 +81,15 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
     const isRevival = stored !== undefined && stored.connection.deletedAt !== null;
     if (stored !== undefined && fingerprint !== null && !isRevival) {
       if (stored.refreshFingerprint?.equals(fingerprint) === true) {
-        return keepCredentials(store, stored, input, 'kept');
+        return keepCredentials(store, stored, input, tokenHost);
       }
       if (await wasHeld(store, connectionId, fingerprint)) {
         return { connection: stored.connection, created: false, credentials: 'kept_newer' };
       }
     }
     if (input.accessToken === undefined && input.refreshToken === undefined) {
-      if (stored !== undefined && !isRevival) return keepCredentials(store, stored, input, 'kept');
+      if (stored !== undefined && !isRevival)
+        return keepCredentials(store, stored, input, tokenHost);
       if (app.facts.credential !== 'client') throw tokenMissing();
     }
 
@@ -138,6 +145,7 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
           expiry.refreshDueAt,
           variables,
           input.metadata ?? kept?.connection.metadata ?? {},
+          tokenHost,
         ],
       });
       if (row === undefined) return undefined;
@@ -174,8 +182,9 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
 const insertText = `with stored as (
     insert into connections (id, tenant_id, app_id, generation, token_version, credential, rotation_class,
       sealed_access_token, access_key_id, sealed_refresh_token, refresh_key_id, refresh_fingerprint,
-      scope, expires_at, lifetime_seconds, expiry_assumed, refresh_due_at, variables, metadata)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
+      scope, expires_at, lifetime_seconds, expiry_assumed, refresh_due_at, variables, metadata,
+      token_host)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
     on conflict (id) do nothing
     returning id
   ), remembered as (
@@ -192,7 +201,7 @@ const replaceText = `with target as (
       credential = $6, rotation_class = $7,
       sealed_access_token = $8, access_key_id = $9, sealed_refresh_token = $10, refresh_key_id = $11,
       refresh_fingerprint = $12, scope = $13, expires_at = $14, lifetime_seconds = $15,
-      expiry_assumed = $16, refresh_due_at = $17, variables = $18, metadata = $19,
+      expiry_assumed = $16, refresh_due_at = $17, variables = $18, metadata = $19, token_host = $20,
       refresh_token_expires_at = null, next_attempt_at = null, failure_class = null, failure_code = null,
       failure_at = null, failure_count = 0, verdict = null, verdict_at = null, uncertain_since = null,
       deleted_at = null, updated_at = now()
@@ -215,7 +224,7 @@ async function readStored(store: Queryable, connectionId: string): Promise<Store
   const [row] = await queryStore<StoredRow>(store, {
     name: 'read-stored-connection',
     text: `select ${connectionColumns}, c.sealed_access_token, c.sealed_refresh_token, c.refresh_fingerprint
-      from connections c join apps a on a.id = c.app_id where c.id = $1`,
+      from ${connectionTables} where c.id = $1`,
     values: [connectionId],
   });
   return (
@@ -245,22 +254,23 @@ async function keepCredentials(
   store: Queryable,
   stored: Stored,
   input: ConnectionInput,
-  credentials: 'kept',
+  tokenHost: string | null,
 ): Promise<ImportResult> {
   await queryStore(store, {
     name: 'update-connection-facts',
     text: `update connections set scope = coalesce($2, scope), variables = coalesce($3::jsonb, variables),
-        metadata = coalesce($4::jsonb, metadata), updated_at = now()
+        metadata = coalesce($4::jsonb, metadata), token_host = $5, updated_at = now()
       where id = $1`,
     values: [
       stored.connection.id,
       input.scope ?? null,
       input.variables ?? null,
       input.metadata ?? null,
+      tokenHost,
     ],
   });
   const again = await readStored(store, stored.connection.id);
-  return { connection: (again ?? stored).connection, created: false, credentials };
+  return { connection: (again ?? stored).connection, created: false, credentials: 'kept' };
 }
 
 async function wasHeld(

@@ -5,6 +5,7 @@ import {
   type WaitingReason,
 } from '../client/contract.ts';
 import {
+  appWaitingReason,
   isRefreshable,
   reauthorizationReason,
   waitingReason,
@@ -43,11 +44,20 @@ export function refreshObstacle(connection: Connection, now: Date): TokenManager
   if (!isRefreshable(connection))
     return new TokenManagerError('refresh_not_possible', { connectionId });
 
-  const waitSeconds = secondsToNextAttempt(connection, now);
+  const appReason = appWaitingReason(connection, now);
+  if (appReason === 'app_misconfigured') {
+    return new TokenManagerError('app_misconfigured', { connectionId });
+  }
+  const ownSeconds = secondsUntil(connection.nextAttemptAt, now);
+  const appSeconds = appReason === null ? undefined : secondsUntil(connection.app.closedUntil, now);
+  const waitSeconds = later(ownSeconds, appSeconds);
   if (connection.uncertainSince !== null) {
     if (waitSeconds === undefined && replayingClasses.has(connection.rotationClass))
       return undefined;
     return uncertain(connection, waitSeconds);
+  }
+  if (appReason !== null && waitSeconds === appSeconds) {
+    return waitingProblem(connection, appReason, waitSeconds);
   }
   return waitSeconds === undefined ? undefined : storedProblem(connection, waitSeconds);
 }
@@ -95,7 +105,14 @@ export function problemAtDeadline(
 
 /** The last failure as a problem. A wait without a recorded reason is our own pacing. */
 function storedProblem(connection: Connection, waitSeconds: number | undefined): TokenManagerError {
-  const reason = waitingReason(connection.failure);
+  return waitingProblem(connection, waitingReason(connection.failure), waitSeconds);
+}
+
+function waitingProblem(
+  connection: Connection,
+  reason: WaitingReason | null,
+  waitSeconds: number | undefined,
+): TokenManagerError {
   return new TokenManagerError(reason === null ? 'refresh_in_progress' : waitingProblems[reason], {
     connectionId: connection.id,
     ...(waitSeconds !== undefined && { retryAfterSeconds: waitSeconds }),
@@ -109,7 +126,11 @@ function uncertain(connection: Connection, waitSeconds: number | undefined): Tok
   });
 }
 
-function secondsToNextAttempt(connection: Connection, now: Date): number | undefined {
-  if (connection.nextAttemptAt === null || connection.nextAttemptAt <= now) return undefined;
-  return (connection.nextAttemptAt.getTime() - now.getTime()) / 1_000;
+function secondsUntil(instant: Date | null, now: Date): number | undefined {
+  if (instant === null || instant <= now) return undefined;
+  return (instant.getTime() - now.getTime()) / 1_000;
+}
+
+function later(own: number | undefined, others: number | undefined): number | undefined {
+  return own === undefined || others === undefined ? (own ?? others) : Math.max(own, others);
 }

@@ -1,5 +1,6 @@
 import { TokenManagerError } from '../client/contract.ts';
 import {
+  appWaitingReason,
   connectionStatus,
   holdsValidToken,
   isRefreshable,
@@ -183,6 +184,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     if (!request.mayRefresh || !isInsideMargin(connection, now)) return;
     if (connectionStatus(connection, now) !== 'active' || !isRefreshable(connection)) return;
     if (connection.nextAttemptAt !== null && connection.nextAttemptAt > now) return;
+    if (appWaitingReason(connection, now) !== null) return;
     flights.startBehind(
       refreshRequest(request, connection, {
         newerThan: connection.tokenVersion,

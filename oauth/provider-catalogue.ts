@@ -74,6 +74,10 @@ export function createProviderCatalogue(sources: {
     checkVariables(provider, overrides, variables) {
       checkVariables(resolve(provider, overrides), variables);
     },
+    tokenHost(provider, overrides, variables) {
+      const { refreshUrl, tokenUrl } = resolve(provider, overrides);
+      return renderUrl(refreshUrl ?? tokenUrl, variables)?.host ?? null;
+    },
     assumeLifetime: (provider, overrides, token, clamp) =>
       resolveLifetime({
         definition: resolve(provider, overrides),

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { refreshWorkflowId } from '../../client/contract.ts';
 import {
+  appWaitingReason,
   connectionStatus,
   reauthorizationReason,
   waitingReason,
@@ -230,7 +231,7 @@ function reasonOf(connection: Connection, now: Date): string | null {
       return reauthorizationReason(connection, now);
     case 'active':
     case 'uncertain':
-      return waitingReason(connection.failure);
+      return waitingReason(connection.failure) ?? appWaitingReason(connection, now);
     case 'paused':
     case 'revoking':
       return null;

@@ -8,6 +8,14 @@ export function secondsLater(seconds: number): Date {
   return new Date(readAt.getTime() + 1_000 * seconds);
 }
 
+/** Neither is the app paused nor the gate of its host closed. */
+const noAppTrouble = {
+  pausedReason: null,
+  pausedUntil: null,
+  closedUntil: null,
+  closedReason: null,
+};
+
 /** Active, its token of an hour fresh for half an hour more. */
 export function sampleConnection(members: Partial<Connection> = {}): Connection {
   return {
@@ -34,6 +42,7 @@ export function sampleConnection(members: Partial<Connection> = {}): Connection 
     uncertainSince: null,
     pausedAt: null,
     deletedAt: null,
+    app: noAppTrouble,
     variables: {},
     metadata: {},
     createdAt: readAt,

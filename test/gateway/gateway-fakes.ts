@@ -43,6 +43,7 @@ export function connectionRow(changes: Partial<Connection> = {}): Connection {
     uncertainSince: null,
     pausedAt: null,
     deletedAt: null,
+    app: { pausedReason: null, pausedUntil: null, closedUntil: null, closedReason: null },
     variables: {},
     metadata: { instance_url: 'https://acme.example.com' },
     createdAt: secondsFromStart(-86_400),
