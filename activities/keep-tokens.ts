@@ -36,7 +36,7 @@ export async function keepTokens(
   const { connection, app } = subject;
   const owner = { tenantId: connection.tenantId, id: connection.id, generation: fence.generation };
   const tokens = sealTokens(sealer, { ...owner, generation: owner.generation + 1 }, kept);
-  const sealedResult = sealResult(sealer, owner, kept);
+  const sealedResult = sealResult(sealer, owner, { kept, record });
   const commit = (): Promise<CommitOutcome> =>
     dependencies.store.commit(fence, tokens, record, () => sealedResult);
 

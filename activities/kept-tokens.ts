@@ -1,4 +1,4 @@
-import type { SealedTokens } from '../connections/exchange.ts';
+import type { AttemptRecord, SealedTokens } from '../connections/exchange.ts';
 import type { SealedOwner, SealedValue, Sealer, TokenVault } from '../connections/token-vault.ts';
 import { Secret } from '../platform/secret.ts';
 
@@ -26,10 +26,22 @@ export function sealTokens(
   };
 }
 
+/** What `sealResult` seals: the tokens, and the line of the attempts log that goes with them. */
+export interface KeptResult {
+  kept: KeptTokens;
+  /** Null: sealed by a version that kept none. */
+  record: AttemptRecord | null;
+}
+
 /** Seals tokens and facts as one value, for an intent or for the history of a run. */
-export function sealResult(sealer: Sealer, owner: SealedOwner, tokens: KeptTokens): SealedValue {
+export function sealResult(
+  sealer: Sealer,
+  owner: SealedOwner,
+  { kept: tokens, record }: KeptResult,
+): SealedValue {
   const json = JSON.stringify({
     ...tokens,
+    record,
     accessToken: tokens.accessToken?.reveal() ?? null,
     refreshToken: tokens.refreshToken?.reveal() ?? null,
   });
@@ -45,6 +57,7 @@ interface SealedJson extends Omit<
   expiresAt: string | null;
   refreshDueAt: string | null;
   refreshTokenExpiresAt: string | null;
+  record?: AttemptRecord | null;
 }
 
 /** Opens what `sealResult` sealed. Throws as TokenVault.open does. */
@@ -52,11 +65,11 @@ export async function openResult(
   vault: TokenVault,
   owner: SealedOwner,
   bytes: Buffer,
-): Promise<KeptTokens> {
+): Promise<KeptResult> {
   const opened = await vault.open('sealed-result', owner, bytes);
   // The seal proves that sealResult wrote this JSON.
-  const json = JSON.parse(opened.reveal()) as SealedJson;
-  return {
+  const { record = null, ...json } = JSON.parse(opened.reveal()) as SealedJson;
+  const kept = {
     ...json,
     accessToken: json.accessToken === null ? null : new Secret(json.accessToken),
     refreshToken: json.refreshToken === null ? null : new Secret(json.refreshToken),
@@ -64,6 +77,7 @@ export async function openResult(
     refreshDueAt: parseDate(json.refreshDueAt),
     refreshTokenExpiresAt: parseDate(json.refreshTokenExpiresAt),
   };
+  return { kept, record };
 }
 
 function parseDate(iso: string | null): Date | null {

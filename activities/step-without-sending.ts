@@ -46,7 +46,7 @@ async function storeLateTokens(
 ): Promise<RefreshStep> {
   const { connection } = subject;
   const owner = { tenantId: connection.tenantId, id: connection.id, generation: intent.generation };
-  const kept = await openResult(vault, owner, late.sealed);
+  const { kept, record } = await openResult(vault, owner, late.sealed);
   const tokens = sealTokens(
     await vault.sealer(),
     { ...owner, generation: owner.generation + 1 },
@@ -58,7 +58,7 @@ async function storeLateTokens(
     attempt: intent.attempt,
     lateAttempt: late.attempt,
   };
-  const isStored = await store.commitLate(fence, tokens);
+  const isStored = await store.commitLate(fence, tokens, record);
   log.info({ connection_id: connection.id, attempt: late.attempt, isStored }, 'late tokens');
   return waitStep(subject, 0);
 }

@@ -17,11 +17,14 @@ export async function storeSealedTokens(
   const { connectionId, tenantId, generation, attempt } = sealed;
   const owner = { tenantId, id: connectionId, generation };
   const bytes = Buffer.from(sealed.sealed, 'base64');
-  const kept = await openResult(vault, owner, bytes);
+  const result = await openResult(vault, owner, bytes);
   const sealer = await vault.sealer();
-  const tokens = sealTokens(sealer, { ...owner, generation: generation + 1 }, kept);
-  const outcome = await store.commit({ connectionId, generation, attempt }, tokens, null, () =>
-    sealResult(sealer, owner, kept),
+  const tokens = sealTokens(sealer, { ...owner, generation: generation + 1 }, result.kept);
+  const outcome = await store.commit(
+    { connectionId, generation, attempt },
+    tokens,
+    result.record,
+    () => sealResult(sealer, owner, result),
   );
   log.info({ connection_id: connectionId, generation, outcome }, 'sealed tokens');
   const subject = await store.load(connectionId);

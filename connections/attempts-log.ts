@@ -1,3 +1,8 @@
+import type { FailureClass, RefreshOutcome, RefreshTrigger } from '../client/contract.ts';
+import { pageOf, parseSequenceCursor } from './page-cursor.ts';
+import type { LoggedAttempt, Page } from './registry.ts';
+import { queryStore, type Queryable } from './store-query.ts';
+
 /** Attempts of a connection that the log keeps. */
 const attemptsKept = 50;
 
@@ -24,4 +29,46 @@ export function logAttempt(line: {
         where l.connection_id = s.id and l.id <= (select id from refresh_log
           where connection_id = s.id order by id desc offset ${attemptsKept - 1} limit 1)
       )`;
+}
+
+interface AttemptRow {
+  id: string | null;
+  at: Date;
+  outcome: RefreshOutcome;
+  class: FailureClass | null;
+  code: string | null;
+  duration_ms: number;
+  trigger: RefreshTrigger;
+  run_id: string;
+}
+
+/** The newest attempts first. Undefined: there is no such connection, or it is deleted. */
+export async function listAttempts(
+  store: Queryable,
+  connectionId: string,
+  { limit, cursor }: { limit: number; cursor?: string },
+): Promise<Page<LoggedAttempt> | undefined> {
+  const rows = await queryStore<AttemptRow>(store, {
+    name: 'list-attempts',
+    text: `select l.id, l.at, l.outcome, l.class, l.code, l.duration_ms, l.trigger, l.run_id
+      from connections c
+      left join lateral (
+        select * from refresh_log
+        where connection_id = c.id and ($2::bigint is null or id < $2)
+        order by id desc limit $3
+      ) l on true
+      where c.id = $1 and c.deleted_at is null
+      order by l.id desc`,
+    values: [connectionId, parseSequenceCursor(cursor), limit + 1],
+  });
+  if (rows.length === 0) return undefined;
+  return pageOf(rows.flatMap(attemptFromRow), limit, (attempt) => attempt);
+}
+
+/** A connection without attempts is one row of nulls. */
+function attemptFromRow(row: AttemptRow): LoggedAttempt[] {
+  if (row.id === null) return [];
+  const { id, at, outcome, class: failureClass, code, trigger } = row;
+  const times = { at, durationMs: row.duration_ms };
+  return [{ id, ...times, outcome, class: failureClass, code, trigger, runId: row.run_id }];
 }

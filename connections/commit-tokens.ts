@@ -40,8 +40,9 @@ export function commitLateTokens(
   store: Queryable,
   fence: LateFence,
   tokens: SealedTokens,
+  record: AttemptRecord | null,
 ): Promise<boolean> {
-  return commitAt(store, fence, tokens, null);
+  return commitAt(store, fence, tokens, record);
 }
 
 const newestAttempt = `select c.id, c.tenant_id, c.app_id, c.verdict from connections c

@@ -1,5 +1,6 @@
 import type { ConnectionStatus } from '../client/contract.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
+import { listAttempts } from './attempts-log.ts';
 import type { Connection } from './connection.ts';
 import {
   connectionColumns,
@@ -81,6 +82,8 @@ export function createConnectionRegistry(
       });
       return pageOf(rows, limit, connectionFromRow);
     },
+
+    attempts: (connectionId, page) => listAttempts(store, connectionId, page),
 
     put: importConnection,
   };

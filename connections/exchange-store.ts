@@ -37,7 +37,11 @@ export interface ExchangeStore {
     sealedResult: () => SealedValue,
   ): Promise<CommitOutcome>;
   /** Stores late tokens that lie in the intent of `fence.attempt`; false if they no longer do. */
-  commitLate(fence: LateFence, tokens: SealedTokens): Promise<boolean>;
+  commitLate(
+    fence: LateFence,
+    tokens: SealedTokens,
+    record: AttemptRecord | null,
+  ): Promise<boolean>;
   /**
    * False: a later attempt or generation has gone past, or tokens lie in the intent. A verdict is
    * never written while tokens of its generation exist. Idempotent.
@@ -55,7 +59,7 @@ export function createExchangeStore(store: Queryable): ExchangeStore {
     claim: (request) => claimRefresh(store, request),
     commit: (fence, tokens, record, sealedResult) =>
       commitTokens(store, fence, tokens, record, sealedResult),
-    commitLate: (fence, tokens) => commitLateTokens(store, fence, tokens),
+    commitLate: (fence, tokens, record) => commitLateTokens(store, fence, tokens, record),
     settle: (settlement) =>
       settlement.class === 'permanent'
         ? settleVerdict(store, settlement)

@@ -1,4 +1,9 @@
-import type { ConnectionStatus } from '../client/contract.ts';
+import type {
+  ConnectionStatus,
+  FailureClass,
+  RefreshOutcome,
+  RefreshTrigger,
+} from '../client/contract.ts';
 import type { Secret } from '../platform/secret.ts';
 import type { App, AppInput } from './app.ts';
 import type { Connection } from './connection.ts';
@@ -49,12 +54,31 @@ export interface TokenReading {
   open(): Promise<Secret>;
 }
 
+/** How one attempt to refresh ended; of each connection the newest 50 are kept. */
+export interface LoggedAttempt {
+  id: string;
+  at: Date;
+  outcome: RefreshOutcome;
+  /** Null, like the code, where the attempt brought tokens. */
+  class: FailureClass | null;
+  code: string | null;
+  durationMs: number;
+  trigger: RefreshTrigger;
+  /** The Workflow run that made the attempt. */
+  runId: string;
+}
+
 /** What the gateway asks of connections and their tokens. All may throw `store_unavailable`. */
 export interface ConnectionRegistry {
   /** One SELECT that never fetches refresh-token columns. Undefined: no such connection, or deleted. */
   readToken(connectionId: string): Promise<TokenReading | undefined>;
   get(connectionId: string): Promise<Connection | undefined>;
   list(filter: ConnectionFilter): Promise<Page<Connection>>;
+  /** The newest first. Undefined: no such connection, or deleted. A bad cursor: `input_validation`. */
+  attempts(
+    connectionId: string,
+    page: { limit: number; cursor?: string },
+  ): Promise<Page<LoggedAttempt> | undefined>;
   /**
    * Imports or re-authorises, idempotent by the refresh token's fingerprint. Throws `app_not_found`,
    * `input_validation`, `connection_id_taken`, `credential_in_use`, `connection_revoking`; without a

@@ -26,7 +26,7 @@ import { createTokenCache } from './token-cache.ts';
 import { createTokenService } from './token-service.ts';
 
 export interface GatewayDependencies {
-  connections: Pick<ConnectionRegistry, 'readToken' | 'get' | 'list' | 'put'>;
+  connections: Pick<ConnectionRegistry, 'readToken' | 'get' | 'list' | 'attempts' | 'put'>;
   apps: AppRegistry;
   /** Absent: every read of a token is a SELECT. */
   tokenCache?: {
@@ -95,6 +95,7 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
     connections: {
       get: connections.get,
       list: connections.list,
+      attempts: connections.attempts,
       async put(connectionId, input) {
         try {
           return await connections.put(connectionId, input);

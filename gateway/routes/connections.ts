@@ -1,5 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { refreshWorkflowId } from '../../client/contract.ts';
+import {
+  failureClasses,
+  refreshOutcomes,
+  refreshTriggers,
+  refreshWorkflowId,
+  TokenManagerError,
+} from '../../client/contract.ts';
 import {
   appWaitingReason,
   connectionStatus,
@@ -8,7 +14,11 @@ import {
   type Connection,
 } from '../../connections/connection.ts';
 import { lifetimeMaxSeconds } from '../../connections/freshness.ts';
-import type { ConnectionInput, ConnectionRegistry } from '../../connections/registry.ts';
+import type {
+  ConnectionInput,
+  ConnectionRegistry,
+  LoggedAttempt,
+} from '../../connections/registry.ts';
 import type { DatabaseClock } from '../../platform/clock.ts';
 import { answerJson } from '../answer-json.ts';
 import {
@@ -22,7 +32,6 @@ import {
   wholeJsonNumber,
 } from '../fields.ts';
 import type { GatewayApp } from '../gateway-env.ts';
-import { TokenManagerError } from '../../client/contract.ts';
 import { present } from '../present.ts';
 
 const variablesMax = 32;
@@ -135,11 +144,42 @@ const listConnectionsRoute = createRoute({
   },
 });
 
-/** Import, status and listing of connections. */
+const attemptFields = z
+  .object({
+    at: z.string(),
+    outcome: z.enum(refreshOutcomes),
+    class: z.enum(failureClasses).nullable(),
+    code: z.string().nullable(),
+    duration_ms: z.number(),
+    trigger: z.enum(refreshTriggers),
+    run_id: z.string(),
+  })
+  .openapi('Attempt');
+
+const listAttemptsRoute = createRoute({
+  method: 'get',
+  path: '/v1/connections/{id}/attempts',
+  summary: 'How the newest attempts to refresh a connection ended',
+  request: { params, query: z.strictObject(pageQuery) },
+  responses: {
+    200: {
+      description: 'The newest first, at most 50 in all; next_cursor is null on the last page.',
+      content: {
+        'application/json': {
+          schema: z
+            .object({ items: z.array(attemptFields), next_cursor: z.string().nullable() })
+            .openapi('AttemptPage'),
+        },
+      },
+    },
+  },
+});
+
+/** Import, status and listing of connections, and their attempts. */
 export function addConnectionRoutes(
   app: GatewayApp,
   dependencies: {
-    connections: Pick<ConnectionRegistry, 'get' | 'list' | 'put'>;
+    connections: Pick<ConnectionRegistry, 'get' | 'list' | 'attempts' | 'put'>;
     databaseClock: DatabaseClock;
   },
 ): void {
@@ -177,6 +217,16 @@ export function addConnectionRoutes(
     });
     const now = databaseClock.now();
     const items = page.items.map((connection) => describeConnection(connection, now));
+    return answerJson(c, { items, next_cursor: page.nextCursor }, 200);
+  });
+
+  app.openapi(listAttemptsRoute, async (c) => {
+    const { id } = c.req.valid('param');
+    c.set('connectionId', id);
+    const { limit, cursor } = c.req.valid('query');
+    const page = await connections.attempts(id, { limit, ...present({ cursor }) });
+    if (page === undefined) throw new TokenManagerError('connection_not_found');
+    const items = page.items.map(describeAttempt);
     return answerJson(c, { items, next_cursor: page.nextCursor }, 200);
   });
 }
@@ -221,6 +271,18 @@ function describeConnection(connection: Connection, now: Date) {
     metadata: connection.metadata,
     created_at: connection.createdAt.toISOString(),
     updated_at: connection.updatedAt.toISOString(),
+  };
+}
+
+function describeAttempt(attempt: LoggedAttempt) {
+  return {
+    at: attempt.at.toISOString(),
+    outcome: attempt.outcome,
+    class: attempt.class,
+    code: attempt.code,
+    duration_ms: attempt.durationMs,
+    trigger: attempt.trigger,
+    run_id: attempt.runId,
   };
 }
 

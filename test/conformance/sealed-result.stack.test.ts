@@ -67,6 +67,7 @@ it('sealed tokens of a run and a worker that are gone are recovered from the his
       { timeout: 20_000 },
     )
     .toBe(true);
+  const { runId: madeBy } = await handle.describe();
   worker.kill('SIGKILL');
   await worker.exited;
   await handle.terminate('test');
@@ -79,6 +80,11 @@ it('sealed tokens of a run and a worker that are gone are recovered from the his
   const served = await call('GET', `/v1/connections/${id}/token?wait_seconds=30`);
   expect(served.body).toMatchObject({ token_version: 2, connection_status: 'active' });
   expect(endpoint.sendsOf(granted.refreshToken)).toBe(1);
+  // The log names the attempt by the run that made it, though another stored its tokens.
+  const { body: log } = await call('GET', `/v1/connections/${id}/attempts`);
+  expect(log['items']).toMatchObject([
+    { outcome: 'refreshed', class: null, trigger: 'read', run_id: madeBy },
+  ]);
   // What was recovered is the live pair.
   const next = await call('POST', `/v1/connections/${id}/token/refresh`, { force: true });
   expect(next.body).toMatchObject({ token_version: 3 });

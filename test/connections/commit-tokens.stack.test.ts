@@ -204,11 +204,15 @@ describe('tokens that come while a later attempt is open', () => {
     expect(await commitOwn(first)).toBe('late');
     expect(await fixture.exchanges.settle(verdict(second))).toBe(false);
     const late = { ...second, lateAttempt: first.attempt };
-    expect(await fixture.exchanges.commitLate(late, await tokensOf(first))).toBe(true);
+    expect(await fixture.exchanges.commitLate(late, await tokensOf(first), record)).toBe(true);
     expect(await fixture.openTokens(id)).toEqual({ access: 'at-1', refresh: 'rt-1' });
     expect(await fixture.row(id)).toMatchObject({ generation: 2, uncertain_since: null });
     expect(await fixture.intent(id)).toBeUndefined();
-    expect(await fixture.exchanges.commitLate(late, await tokensOf(first))).toBe(false);
+    expect(await fixture.exchanges.commitLate(late, await tokensOf(first), record)).toBe(false);
+    expect((await fixture.attempts(id)).map(({ outcome }) => outcome)).toEqual([
+      'uncertain',
+      'refreshed',
+    ]);
   });
 
   it.each([
@@ -227,9 +231,9 @@ describe('tokens that come while a later attempt is open', () => {
     expect(await fixture.intent(id)).toMatchObject({ attempt: 3, late_attempt: 2 });
     // Who read the older ones before cannot store them any more.
     const read = { ...third, lateAttempt: 1 };
-    expect(await fixture.exchanges.commitLate(read, await tokensOf(first))).toBe(false);
+    expect(await fixture.exchanges.commitLate(read, await tokensOf(first), record)).toBe(false);
     const newest = { ...third, lateAttempt: 2 };
-    expect(await fixture.exchanges.commitLate(newest, await tokensOf(second))).toBe(true);
+    expect(await fixture.exchanges.commitLate(newest, await tokensOf(second), record)).toBe(true);
     expect(await fixture.openTokens(id)).toEqual({ access: 'at-2', refresh: 'rt-2' });
   });
 });

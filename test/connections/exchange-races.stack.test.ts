@@ -201,7 +201,7 @@ describe('a commit that waits', () => {
     const tokens = await fixture.seal(id, 1, {});
     const [outcome, isStored] = await race(
       ({ exchanges }) => commitOn(exchanges, second),
-      () => fixture.exchanges.commitLate({ ...third, lateAttempt: 1 }, tokens),
+      () => fixture.exchanges.commitLate({ ...third, lateAttempt: 1 }, tokens, record),
     );
     expect([outcome, isStored]).toEqual(['late', false]);
     expect(await fixture.intent(id)).toMatchObject({ attempt: 3, late_attempt: 2 });

@@ -2,7 +2,12 @@ import { Writable } from 'node:stream';
 import type { RefreshResult } from '../../client/contract.ts';
 import type { App } from '../../connections/app.ts';
 import type { Connection } from '../../connections/connection.ts';
-import type { AppRegistry, ConnectionInput, ImportResult } from '../../connections/registry.ts';
+import type {
+  AppRegistry,
+  ConnectionInput,
+  ImportResult,
+  LoggedAttempt,
+} from '../../connections/registry.ts';
 import { createGateway, type GatewayDependencies } from '../../gateway/create-gateway.ts';
 import type { GatewayApp } from '../../gateway/gateway-env.ts';
 import type { RefreshEngine, RefreshRequest } from '../../gateway/refresh-engine.ts';
@@ -139,6 +144,7 @@ export function createFakeGateway(options: FakeOptions = {}) {
   const rows = new Map<string, Connection>([[row.id, row]]);
   const engine = createFakeEngine();
   const puts: { id: string; input: ConnectionInput }[] = [];
+  const attempts: LoggedAttempt[] = [];
   const state = {
     reads: 0,
     /** What every read of a token fails with. */
@@ -159,6 +165,10 @@ export function createFakeGateway(options: FakeOptions = {}) {
     },
     get: (id) => Promise.resolve(rows.get(id)),
     list: () => Promise.resolve({ items: [...rows.values()], nextCursor: null }),
+    attempts(id, { limit }) {
+      if (!rows.has(id)) return Promise.resolve(undefined);
+      return Promise.resolve({ items: attempts.slice(0, limit), nextCursor: null });
+    },
     put(id, input) {
       puts.push({ id, input });
       if (state.put !== undefined) return state.put(id, input);
@@ -213,7 +223,7 @@ export function createFakeGateway(options: FakeOptions = {}) {
     ...replaced,
   };
   const app = createGateway(dependencies);
-  return { app, dependencies, rows, row, engine, puts, state, lines, metrics };
+  return { app, dependencies, rows, row, engine, puts, attempts, state, lines, metrics };
 }
 
 /** A JSON request; the answer's body parsed. */

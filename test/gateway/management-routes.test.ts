@@ -56,6 +56,38 @@ describe('GET /v1/connections/{id}', () => {
   });
 });
 
+describe('GET /v1/connections/{id}/attempts', () => {
+  it('answers the contract’s members, newest first, and says nothing of connections there are not', async () => {
+    const { app, attempts } = createFakeGateway();
+    const ended = { at: startsAt, durationMs: 12, trigger: 'force', runId: 'run-1' } as const;
+    attempts.push(
+      { ...ended, id: '2', outcome: 'refreshed', class: null, code: null },
+      { ...ended, id: '1', outcome: 'waiting', class: 'transient', code: 'http_503' },
+    );
+    const { status, json } = await call(app, 'GET', '/v1/connections/c1/attempts');
+    const wire = { at: startsAt.toISOString(), duration_ms: 12, trigger: 'force', run_id: 'run-1' };
+    expect(status).toBe(200);
+    expect(json).toEqual({
+      items: [
+        { ...wire, outcome: 'refreshed', class: null, code: null },
+        { ...wire, outcome: 'waiting', class: 'transient', code: 'http_503' },
+      ],
+      next_cursor: null,
+    });
+    expect((await call(app, 'GET', '/v1/connections/nobody/attempts')).json).toMatchObject({
+      status: 404,
+      code: 'connection_not_found',
+      connection_id: 'nobody',
+    });
+  });
+
+  it.each(['limit=0', 'limit=501', 'limit=x', 'offset=1'])('refuses ?%s', async (query) => {
+    const { app } = createFakeGateway();
+    const { json } = await call(app, 'GET', `/v1/connections/c1/attempts?${query}`);
+    expect(json).toMatchObject({ status: 400, code: 'input_validation' });
+  });
+});
+
 describe('PUT /v1/connections/{id}', () => {
   const body = { tenant_id: 't1', app_id: 'a1', refresh_token: 'r' };
 
@@ -120,7 +152,7 @@ describe('lists', () => {
     };
     const unused = () => Promise.reject(new Error('not asked for'));
     const { app } = createFakeGateway({
-      connections: { list, get: unused, put: unused, readToken: unused },
+      connections: { list, get: unused, put: unused, readToken: unused, attempts: unused },
     });
     const { json } = await call(app, 'GET', '/v1/connections');
     expect(json).toMatchObject({ items: [{ id: 'c1', status: 'active' }], next_cursor: 'abc' });
