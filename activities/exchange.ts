@@ -7,11 +7,12 @@ import type {
   Settlement,
   Verdict,
 } from '../connections/exchange.ts';
-import { judgeAnswer, type Judgement } from '../oauth/failure-class.ts';
+import { judgeAnswer, type Failure, type Judgement } from '../oauth/failure-class.ts';
+import { isRefusedReplayLost, isReplayCounted } from '../oauth/ambiguity.ts';
 import {
   answerWithinMs,
   providerDeadlineMs,
-  replayAllowed,
+  replayBudgetMs,
   sendLimitMs,
 } from '../oauth/rotation.ts';
 import { strictWarnings } from '../oauth/strict-check.ts';
@@ -22,8 +23,15 @@ import type { ExchangeDependencies } from './exchange-dependencies.ts';
 import { prepareExchange, type PreparedExchange } from './exchange-preflight.ts';
 import { keepTokens } from './keep-tokens.ts';
 import type { RefreshStep, RefreshTokenInput } from './refresh-step.ts';
+import {
+  dueAfterMs,
+  isInsideGrace,
+  offeredProbe,
+  resolveAmbiguity,
+  type AmbiguousSubject,
+} from './resolve-ambiguity.ts';
 import { retryDelayMs } from './retry-delay.ts';
-import { afterFailure, resolveStep, storeAwayStep, waitStep } from './step-results.ts';
+import { afterFailure, resolveStep, resultOf, storeAwayStep, waitStep } from './step-results.ts';
 import { tokensToKeep } from './tokens-to-keep.ts';
 
 interface ExchangeFacts {
@@ -57,6 +65,8 @@ export class Exchange {
     const prepared = await prepareExchange(this.#dependencies, subject);
     if (prepared.kind === 'too_soon') return waitStep(subject, prepared.afterMs);
     if (prepared.kind === 'refused') return this.#postpone(prepared);
+    const instead = await this.#insteadOfReplay(prepared);
+    if (instead !== null) return instead;
     const opened = await tokenEndpoint.connect(prepared.request);
     if ('kind' in opened) return this.#postpone(opened, prepared);
 
@@ -69,7 +79,11 @@ export class Exchange {
       if (!isStoreAway(error)) throw error;
       // The claim may stand although its answer was lost; it is known that nothing was sent on it.
       const unsent = { class: 'transient', code: 'store_unavailable', retryAfterMs: 0 } as const;
-      return storeAwayStep(input, { ...this.#settlement(unsent), notSent: true });
+      return storeAwayStep(input, {
+        ...this.#settlement(unsent),
+        isReplayCounted: false,
+        refreshDueAfterMs: 0,
+      });
     }
     if (claim === undefined) {
       opened.close();
@@ -104,7 +118,7 @@ export class Exchange {
       await this.#warn(prepared, answer, tokens?.warnings ?? []);
       return step;
     }
-    return this.#settle(prepared, judgement, answer.kind === 'not_sent', claim);
+    return this.#settle(prepared, judgement, claim);
   }
 
   #claim(prepared: PreparedExchange): Promise<Claim | undefined> {
@@ -115,6 +129,9 @@ export class Exchange {
       connectionId: subject.connection.id,
       generation: subject.connection.generation,
       replayOf: replay?.attempt ?? null,
+      replayWithinMs: this.#isInsideGrace(prepared)
+        ? replayBudgetMs(rotation, this.#dependencies.deadlinesMs)
+        : null,
       fingerprint: prepared.fingerprint,
       workflowRunId: runId,
       answerWithinMs: answerWithinMs(rotation, this.#dependencies.deadlinesMs),
@@ -160,12 +177,18 @@ export class Exchange {
   async #settle(
     prepared: PreparedExchange,
     judgement: Judgement,
-    notSent: boolean,
     claim: Claim,
   ): Promise<RefreshStep> {
     const { store, log } = this.#dependencies;
-    const { input, subject } = this.#facts;
-    const settlement = this.#judged(prepared, judgement, notSent);
+    const { input, subject, runId } = this.#facts;
+    if (judgement.kind === 'success') {
+      // An answer judged a success holds an access token, and that was kept.
+      throw new Error('a successful answer had no tokens to keep');
+    }
+    const settlement =
+      judgement.class === 'permanent'
+        ? this.#verdict(prepared, judgement)
+        : this.#failure(prepared, judgement.class, judgement, claim);
     this.#count(settlement.class);
     log.info(
       {
@@ -185,51 +208,142 @@ export class Exchange {
       return storeAwayStep(input, settlement);
     }
     if (settlement.class !== 'ambiguous') return afterFailure(subject, settlement);
-    const { replay, runId } = this.#facts;
-    const decision = replayAllowed(prepared.definition.rotation, {
-      replays: claim.replays,
-      elapsedMs: replay === null ? 0 : claim.claimedAt.getTime() - replay.firstSentAt.getTime(),
-    });
-    // The call is dead and nobody else holds an answer: a replay waits for its back-off, nothing else.
-    const settleMs = decision === 'replay' ? settlement.retryAfterMs : 0;
     return resolveStep(subject, {
       generation: claim.generation,
       attempt: claim.attempt,
       workflowRunId: runId,
-      settleMs,
-      decision,
+      // The call is dead and nobody else holds an answer: what follows waits for its back-off alone.
+      settleMs: settlement.retryAfterMs,
+      decision: settlement.refreshDueAfterMs === settlement.retryAfterMs ? 'replay' : 'uncertain',
     });
   }
 
-  #judged(
-    prepared: PreparedExchange,
-    judgement: Judgement,
-    notSent: boolean,
-  ): Settlement | Verdict {
-    if (judgement.kind === 'success') {
-      // An answer judged a success holds an access token, and that was kept.
-      throw new Error('a successful answer had no tokens to keep');
-    }
-    if (judgement.class === 'permanent') {
+  /** A permanent answer, unless this provider has to say it twice. */
+  #verdict(prepared: PreparedExchange, judgement: Failure): Settlement | Verdict {
+    const { subject, replay } = this.#facts;
+    const { failure } = subject.connection;
+    const { confirmAfterSeconds } = prepared.definition.ambiguity;
+    const isConfirmed = failure?.class === 'transient' && failure.code === judgement.code;
+    if (confirmAfterSeconds !== null && !isConfirmed) {
+      const retryAfterMs = 1_000 * confirmAfterSeconds;
       return {
-        ...this.#attempt(),
-        claimId: this.#claimId,
-        class: 'permanent',
-        code: judgement.code,
-        reason: judgement.reason ?? 'refused',
+        ...this.#settlement({ class: 'transient', code: judgement.code, retryAfterMs }),
+        isReplayCounted: false,
+        refreshDueAfterMs: retryAfterMs,
       };
     }
+    const isLost =
+      replay !== null &&
+      judgement.reason === 'revoked' &&
+      isRefusedReplayLost(prepared.definition.rotation);
+    const { refreshTokenExpiresAt: endsAt, connection } = subject;
+    const isPastEnd = endsAt !== null && endsAt <= connection.readAt;
+    return {
+      ...this.#attempt(),
+      claimId: this.#claimId,
+      class: 'permanent',
+      code: judgement.code,
+      reason: isLost ? 'lost_rotation' : isPastEnd ? 'expired' : (judgement.reason ?? 'refused'),
+    };
+  }
+
+  /** A failure that is tried again, and when; where it is ambiguous the rotation class decides. */
+  #failure(
+    prepared: PreparedExchange,
+    failureClass: Settlement['class'],
+    { code, retryAfterSeconds }: Failure,
+    claim: Claim,
+  ): Settlement {
+    const { subject, replay } = this.#facts;
     const retryAfterMs = retryDelayMs({
-      class: judgement.class,
+      class: failureClass,
       rotation: prepared.definition.rotation,
-      failuresBefore: this.#facts.subject.connection.failure?.count ?? 0,
-      retryAfterSeconds: judgement.retryAfterSeconds,
+      isReplay: replay !== null,
+      failuresBefore: subject.connection.failure?.count ?? 0,
+      retryAfterSeconds,
       fraction: this.#dependencies.random(),
     });
+    const failure = { class: failureClass, code };
+    if (failureClass !== 'ambiguous') {
+      return {
+        ...this.#settlement({ ...failure, retryAfterMs }),
+        isReplayCounted: false,
+        refreshDueAfterMs: retryAfterMs,
+      };
+    }
+    const isCounted =
+      replay !== null &&
+      isReplayCounted(prepared.definition.rotation, this.#isInsideGrace(prepared));
+    const replays = replay === null ? 0 : replay.replays + (isCounted ? 1 : 0);
+    const firstSentAt = replay?.firstSentAt ?? claim.claimedAt;
+    const decision = resolveAmbiguity(
+      this.#ambiguous(prepared, { replays, firstSentAt }, this.#now()),
+      offeredProbe(prepared.definition),
+    );
+    // To wait needs no back-off: what it waits for is the end of the access token.
+    const delayMs = decision.kind === 'wait' ? 0 : retryAfterMs;
     return {
-      ...this.#settlement({ class: judgement.class, code: judgement.code, retryAfterMs }),
-      notSent,
+      ...this.#settlement({ ...failure, retryAfterMs: delayMs }),
+      isReplayCounted: isCounted,
+      refreshDueAfterMs: decision.kind === 'wait' ? decision.forMs : delayMs,
     };
+  }
+
+  /** What is done in place of a replay that its class does not allow now; null: send. */
+  async #insteadOfReplay(prepared: PreparedExchange): Promise<RefreshStep | null> {
+    const { subject, replay } = this.#facts;
+    const { tokenEndpoint, store, log } = this.#dependencies;
+    if (replay === null) return null;
+    const ambiguous = this.#ambiguous(prepared, replay, subject.connection.readAt);
+    let decision = resolveAmbiguity(ambiguous, offeredProbe(prepared.definition));
+    if (decision.kind === 'probe' && prepared.refreshToken !== null) {
+      const answer = await tokenEndpoint.introspect(prepared.request, prepared.refreshToken);
+      log.info({ connection_id: subject.connection.id, answer }, 'asked whether the token lives');
+      decision = resolveAmbiguity(ambiguous, answer);
+    }
+    switch (decision.kind) {
+      case 'replay':
+        return null;
+      case 'lost': {
+        const lost = 'lost_rotation';
+        const end = { class: 'permanent', code: lost, reason: lost } as const;
+        const verdict = { ...this.#attempt(), claimId: replay.claimId, ...end };
+        // False: tokens or another attempt have come between.
+        return (await store.settle(verdict))
+          ? afterFailure(subject, verdict)
+          : waitStep(subject, 0);
+      }
+      case 'wait':
+      case 'probe':
+        await store.markUncertain(
+          { ...replay, connectionId: subject.connection.id },
+          dueAfterMs(decision),
+        );
+        return { next: 'end', result: resultOf(subject.connection, 'uncertain') };
+    }
+  }
+
+  #ambiguous(
+    prepared: PreparedExchange,
+    intent: AmbiguousSubject['intent'],
+    now: Date,
+  ): AmbiguousSubject {
+    const { subject, input } = this.#facts;
+    const { deadlinesMs } = this.#dependencies;
+    return { subject, intent, definition: prepared.definition, deadlinesMs, input, now };
+  }
+
+  /** Whether this is a replay of class T that its provider still answers. */
+  #isInsideGrace(prepared: PreparedExchange): boolean {
+    const { subject, replay } = this.#facts;
+    if (replay === null) return false;
+    return isInsideGrace(this.#ambiguous(prepared, replay, subject.connection.readAt));
+  }
+
+  /** The database's time, carried forward from when the row was read. */
+  #now(): Date {
+    const elapsedMs = this.#dependencies.clock.monotonicMs() - this.#startedAtMs;
+    return new Date(this.#facts.subject.connection.readAt.getTime() + elapsedMs);
   }
 
   #settlement(failure: Pick<Settlement, 'class' | 'code' | 'retryAfterMs'>): Postponement & {
@@ -269,6 +383,7 @@ export class Exchange {
     const retryAfterMs = retryDelayMs({
       class: refusal.class,
       rotation: prepared?.definition.rotation ?? null,
+      isReplay: this.#facts.replay !== null,
       failuresBefore: subject.connection.failure?.count ?? 0,
       retryAfterSeconds: null,
       fraction: this.#dependencies.random(),

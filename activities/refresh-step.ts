@@ -1,6 +1,5 @@
 import type { RefreshResult, RefreshTrigger } from '../client/contract.ts';
 import type { Settlement, Verdict } from '../connections/exchange.ts';
-import type { ReplayDecision } from '../oauth/rotation.ts';
 
 /** Input of the Activity `refreshToken`: one exchange at most. */
 export interface RefreshTokenInput {
@@ -44,5 +43,6 @@ export interface AmbiguousAttempt {
   workflowRunId: string;
   /** How long a process that still holds the answer is given to commit it. */
   settleMs: number;
-  decision: ReplayDecision;
+  /** `replay`: come back for it now; `uncertain`: nothing may be done yet but to look for sealed tokens. */
+  decision: 'replay' | 'uncertain';
 }

@@ -49,7 +49,7 @@ async function refresh(
       });
       if (subject === undefined || standing.kind === 'gone') return goneStep(input);
       if (standing.kind !== 'may_send') {
-        return await stepWithoutSending(dependencies, subject, standing);
+        return await stepWithoutSending(dependencies, input, subject, standing);
       }
       const giveBack = appSlots.take(subject.app.id);
       if (giveBack === undefined) return waitStep(subject, appBusyRetryMs * (1 + random()));

@@ -5,15 +5,19 @@ const backOffFirstMs = 1_000;
 const backOffMaxMs = 60_000;
 const misconfiguredMs = 60_000;
 const doublingsMax = 16;
+/** Class T: a replay that waits longer than this part of the grace might come too late. */
+const graceShare = 0.1;
 
 /**
  * Until the next attempt, in milliseconds: Retry-After where the provider gave one, a minute where the
  * app needs work, nothing where a replay is free and best done at once (class C), else 1 s doubling to
- * 60 s with full jitter. `fraction` is a random number in [0, 1).
+ * 60 s with full jitter; before a replay of class T no more than a tenth of the grace. `fraction` is a random number in [0, 1).
  */
 export function retryDelayMs(failure: {
   class: Exclude<FailureClass, 'permanent'>;
   rotation: Rotation | null;
+  /** The attempt that failed was a replay. */
+  isReplay: boolean;
   failuresBefore: number;
   retryAfterSeconds: number | null;
   fraction: number;
@@ -22,5 +26,20 @@ export function retryDelayMs(failure: {
   if (failure.class === 'misconfigured') return misconfiguredMs;
   if (failure.class === 'ambiguous' && failure.rotation?.class === 'C') return 0;
   const doublings = Math.min(failure.failuresBefore, doublingsMax);
-  return Math.round(failure.fraction * Math.min(backOffFirstMs * 2 ** doublings, backOffMaxMs));
+  const capMs = Math.min(backOffFirstMs * 2 ** doublings, backOffMaxMs);
+  return Math.round(failure.fraction * Math.min(capMs, graceCapMs(failure)));
+}
+
+function graceCapMs({
+  class: failureClass,
+  rotation,
+  isReplay,
+}: {
+  class: FailureClass;
+  rotation: Rotation | null;
+  isReplay: boolean;
+}): number {
+  const isBeforeReplay = isReplay || failureClass === 'ambiguous';
+  if (rotation?.class !== 'T' || !isBeforeReplay) return backOffMaxMs;
+  return 1_000 * (rotation.graceSeconds ?? 0) * graceShare;
 }

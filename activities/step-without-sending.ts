@@ -1,10 +1,11 @@
 import type { RefreshOutcome } from '../client/contract.ts';
 import type { ExchangeStanding } from '../connections/exchange-standing.ts';
 import type { ExchangeSubject, RefreshIntent } from '../connections/exchange.ts';
-import { replayAllowed, settlingMs } from '../oauth/rotation.ts';
+import { settlingMs } from '../oauth/rotation.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
 import { openResult, sealTokens } from './kept-tokens.ts';
-import type { RefreshStep } from './refresh-step.ts';
+import type { RefreshStep, RefreshTokenInput } from './refresh-step.ts';
+import { dueAfterMs, offeredProbe, resolveAmbiguity } from './resolve-ambiguity.ts';
 import { resolveStep, resultOf, waitStep } from './step-results.ts';
 
 /** Between looks at a call that is open elsewhere: its answer may be stored any moment. */
@@ -13,6 +14,7 @@ const openIntentPollMs = 2_000;
 /** What the run does when the connection, as it stands, is not to be sent for. */
 export async function stepWithoutSending(
   dependencies: ExchangeDependencies,
+  input: RefreshTokenInput,
   subject: ExchangeSubject,
   standing: Exclude<ExchangeStanding, { kind: 'may_send' | 'gone' }>,
 ): Promise<RefreshStep> {
@@ -34,7 +36,7 @@ export async function stepWithoutSending(
     case 'late_tokens':
       return storeLateTokens(dependencies, subject, standing);
     case 'ambiguous':
-      return resolve(dependencies, subject, standing.intent);
+      return resolve(dependencies, input, subject, standing.intent);
   }
 }
 
@@ -63,32 +65,30 @@ async function storeLateTokens(
   return waitStep(subject, 0);
 }
 
-/** The connection is uncertain as a matter of fact; the Workflow decides what becomes of it. */
-async function resolve(
-  { store, providers }: ExchangeDependencies,
+/** The connection is uncertain as a matter of fact; says whether its class lets anybody act on it now. */
+export async function resolve(
+  { store, providers, deadlinesMs }: ExchangeDependencies,
+  input: RefreshTokenInput,
   subject: ExchangeSubject,
   intent: RefreshIntent,
 ): Promise<RefreshStep> {
   const { connection, app } = subject;
-  await store.markUncertain({
-    connectionId: connection.id,
-    generation: intent.generation,
-    attempt: intent.attempt,
-  });
-  const { rotation } = providers.resolve(app.provider, app.overrides);
-  const nowMs = connection.readAt.getTime();
+  const definition = providers.resolve(app.provider, app.overrides);
+  const now = connection.readAt;
+  const ambiguous = { subject, intent, definition, deadlinesMs, input, now };
+  const decision = resolveAmbiguity(ambiguous, offeredProbe(definition));
+  const { generation, attempt, workflowRunId, answerBy } = intent;
+  await store.markUncertain(
+    { connectionId: connection.id, generation, attempt },
+    dueAfterMs(decision),
+  );
+  // Tokens that lie in the intent are stored in place of a replay, whatever the class allows.
+  const isDue = intent.late !== null || decision.kind !== 'wait';
   return resolveStep(subject, {
-    generation: intent.generation,
-    attempt: intent.attempt,
-    workflowRunId: intent.workflowRunId,
-    settleMs: Math.max(intent.answerBy.getTime() + settlingMs(rotation) - nowMs, 0),
-    // Tokens that lie in the intent are stored in place of a replay, whatever the class allows.
-    decision:
-      intent.late !== null
-        ? 'replay'
-        : replayAllowed(rotation, {
-            replays: intent.replays,
-            elapsedMs: nowMs - intent.firstSentAt.getTime(),
-          }),
+    generation,
+    attempt,
+    workflowRunId,
+    settleMs: Math.max(answerBy.getTime() + settlingMs(definition.rotation) - now.getTime(), 0),
+    decision: isDue ? 'replay' : 'uncertain',
   });
 }

@@ -75,6 +75,7 @@ function rotatedOnly(facts: AnswerFacts, tokens: ExtractedTokens): KeptTokens {
   const retryAfterMs = retryDelayMs({
     class: 'protocol_break',
     rotation: prepared.definition.rotation,
+    isReplay: false,
     failuresBefore: connection.failure?.count ?? 0,
     retryAfterSeconds: judgement.kind === 'failure' ? judgement.retryAfterSeconds : null,
     fraction: random(),

@@ -49,8 +49,11 @@ export interface ExchangeStore {
   settle(settlement: Settlement | Verdict): Promise<boolean>;
   /** Nothing was claimed; says why, and until when to wait. */
   postpone(postponement: Postponement): Promise<void>;
-  /** An intent past its answer_by that nobody settled: the connection is uncertain from now on. */
-  markUncertain(fence: Fence): Promise<void>;
+  /**
+   * An intent past its answer_by that nobody settled: the connection is uncertain from now on, and due
+   * after so many milliseconds; null: never of its own accord.
+   */
+  markUncertain(fence: Fence, refreshDueAfterMs: number | null): Promise<void>;
 }
 
 export function createExchangeStore(store: Queryable): ExchangeStore {
@@ -65,7 +68,7 @@ export function createExchangeStore(store: Queryable): ExchangeStore {
         ? settleVerdict(store, settlement)
         : settleFailure(store, settlement),
     postpone: (postponement) => postpone(store, postponement),
-    markUncertain: (fence) => markUncertain(store, fence),
+    markUncertain: (fence, dueAfterMs) => markUncertain(store, fence, dueAfterMs),
   };
 }
 
@@ -74,6 +77,7 @@ interface SubjectRow extends ConnectionRow {
   sealed_access_token: Buffer | null;
   sealed_refresh_token: Buffer | null;
   last_sent_at: Date | null;
+  refresh_token_expires_at: Date | null;
   client_id: string;
   app_generation: string;
   sealed_client_secrets: Buffer | null;
@@ -81,6 +85,7 @@ interface SubjectRow extends ConnectionRow {
   limits: Record<string, unknown>;
   intent_generation: string | null;
   intent_attempt: string;
+  claim_id: string;
   replays: number;
   workflow_run_id: string;
   first_sent_at: Date;
@@ -96,8 +101,10 @@ async function loadSubject(
   const [row] = await queryStore<SubjectRow & QueryResultRow>(store, {
     name: 'load-exchange-subject',
     text: `select ${connectionColumns}, c.attempt, c.sealed_access_token, c.sealed_refresh_token, c.last_sent_at,
+        c.refresh_token_expires_at,
         a.client_id, a.generation as app_generation, a.sealed_client_secrets, a.overrides, a.limits,
-        i.generation as intent_generation, i.attempt as intent_attempt, i.replays, i.workflow_run_id,
+        i.generation as intent_generation, i.attempt as intent_attempt, i.claim_id, i.replays,
+        i.workflow_run_id,
         i.first_sent_at, i.answer_by, i.late_attempt, i.late_sealed
       from ${connectionTables}
       left join refresh_intents i on i.connection_id = c.id
@@ -111,6 +118,7 @@ async function loadSubject(
     sealedAccessToken: row.sealed_access_token,
     sealedRefreshToken: row.sealed_refresh_token,
     lastSentAt: row.last_sent_at,
+    refreshTokenExpiresAt: row.refresh_token_expires_at,
     app: {
       id: row.app_id,
       provider: row.provider,
@@ -131,6 +139,7 @@ function intentFromRow(row: SubjectRow): RefreshIntent | null {
   return {
     generation: Number(row.intent_generation),
     attempt: Number(row.intent_attempt),
+    claimId: row.claim_id,
     replays: row.replays,
     workflowRunId: row.workflow_run_id,
     firstSentAt: row.first_sent_at,
@@ -175,7 +184,9 @@ async function claimRefresh(store: Queryable, request: ClaimRequest): Promise<Cl
           late_sealed = null
         where i.generation < excluded.generation
           or (i.generation = excluded.generation and i.attempt = $3::bigint
-            and i.answer_by < clock_timestamp() and i.late_sealed is null)
+            and i.answer_by < clock_timestamp() and i.late_sealed is null
+            and ($9::double precision is null
+              or clock_timestamp() < i.first_sent_at + make_interval(secs => $9 / 1000)))
         returning i.connection_id, i.attempt, i.sent_at, i.replays
       )
       update connections c
@@ -191,6 +202,7 @@ async function claimRefresh(store: Queryable, request: ClaimRequest): Promise<Cl
       request.answerWithinMs,
       request.rotationClass,
       request.claimId,
+      request.replayWithinMs,
     ],
   });
   if (row === undefined) return undefined;
@@ -203,13 +215,18 @@ async function claimRefresh(store: Queryable, request: ClaimRequest): Promise<Cl
   };
 }
 
-async function markUncertain(store: Queryable, fence: Fence): Promise<void> {
+async function markUncertain(
+  store: Queryable,
+  fence: Fence,
+  refreshDueAfterMs: number | null,
+): Promise<void> {
   await queryStore(store, {
     name: 'mark-uncertain',
     text: `update connections c
-      set uncertain_since = coalesce(c.uncertain_since, clock_timestamp()), refresh_due_at = null,
+      set uncertain_since = clock_timestamp(),
+        refresh_due_at = clock_timestamp() + make_interval(secs => $4::double precision / 1000),
         updated_at = now()
       where c.id = $1 and c.generation = $2 and c.attempt = $3 and c.uncertain_since is null`,
-    values: [fence.connectionId, fence.generation, fence.attempt],
+    values: [fence.connectionId, fence.generation, fence.attempt, refreshDueAfterMs],
   });
 }

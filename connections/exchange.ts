@@ -6,7 +6,9 @@ import type { SealedValue } from './token-vault.ts';
 export interface RefreshIntent {
   generation: number;
   attempt: number;
-  /** Sends of this generation after the first. */
+  /** Of the newest claim: a statement that names it cannot end anybody else's attempt. */
+  claimId: string;
+  /** Sends of this generation after the first that count; see oauth/ambiguity.ts. */
   replays: number;
   /** The Workflow run whose history may hold a sealed result. */
   workflowRunId: string;
@@ -24,6 +26,8 @@ export interface ExchangeSubject {
   sealedAccessToken: Buffer | null;
   sealedRefreshToken: Buffer | null;
   lastSentAt: Date | null;
+  /** As the provider announced it; null if it did not. */
+  refreshTokenExpiresAt: Date | null;
   app: {
     id: string;
     provider: string;
@@ -57,6 +61,8 @@ export interface ClaimRequest {
   generation: number;
   /** The attempt whose open intent this claim takes over; null for a first send. */
   replayOf: number | null;
+  /** The replay is refused later than this after the first send; null: no such limit. */
+  replayWithinMs: number | null;
   fingerprint: Buffer | null;
   workflowRunId: string;
   /** From the claim until no answer can come any more. */
@@ -88,10 +94,12 @@ export interface Settlement extends RecordedAttempt {
   claimId: string;
   class: Exclude<FailureClass, 'permanent'>;
   code: string;
-  /** Nothing left the process: the refresh token is unspent. */
-  notSent: boolean;
+  /** A replay that counts against those that its class allows; a first send never does. */
+  isReplayCounted: boolean;
   /** Until the next attempt, in milliseconds. */
   retryAfterMs: number;
+  /** Until somebody should act of his own accord; null: nobody. */
+  refreshDueAfterMs: number | null;
 }
 
 /** The provider's verdict on the credentials. */
@@ -103,7 +111,7 @@ export interface Verdict extends RecordedAttempt {
 }
 
 /** Why no attempt was made. */
-export type Postponement = Omit<Settlement, 'claimId' | 'notSent'>;
+export type Postponement = Omit<Settlement, 'claimId' | 'isReplayCounted' | 'refreshDueAfterMs'>;
 
 /** New credentials, sealed for `fence.generation + 1`, with the facts that go beside them. */
 export interface SealedTokens {

@@ -22,7 +22,8 @@ const ownAttempt = `target as (
 /**
  * Records an attempt that brought no tokens. A first send with a known end removes its intent. An
  * ambiguous one leaves it, due now because its call is dead; so does a replay that was not sent or
- * whose answer leaves the token's fate open, for the earlier ambiguity stands. Found by its claim,
+ * whose answer leaves the token's fate open, for the earlier ambiguity stands, and is counted only where
+ * the settlement says so. Found by its claim,
  * which a settled intent holds no longer: so it is idempotent, and cannot settle anybody else's attempt.
  */
 export async function settleFailure(store: Queryable, settlement: Settlement): Promise<boolean> {
@@ -36,7 +37,7 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
       ), reopened as (
         update refresh_intents i
         set claim_id = gen_random_uuid(), answer_by = least(i.answer_by, clock_timestamp()),
-          replays = i.replays - case when $6 and i.replays > 0 then 1 else 0 end
+          replays = i.replays - case when i.replays > 0 and not $6 then 1 else 0 end
         from target
         where i.connection_id = target.id and i.claim_id = $3 and i.late_sealed is null
           and (i.replays > 0 or $4 = 'ambiguous')
@@ -57,7 +58,7 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
         failure_class = $4, failure_code = $5, failure_at = clock_timestamp(),
         failure_count = c.failure_count + 1,
         next_attempt_at = clock_timestamp() + make_interval(secs => $7::double precision / 1000),
-        refresh_due_at = clock_timestamp() + make_interval(secs => $7::double precision / 1000),
+        refresh_due_at = clock_timestamp() + make_interval(secs => $11::double precision / 1000),
         -- A paused process may settle as not sent what others have called uncertain meanwhile.
         uncertain_since = case when settled.is_uncertain
           then coalesce(c.uncertain_since, clock_timestamp()) end,
@@ -70,11 +71,12 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
       settlement.claimId,
       settlement.class,
       settlement.code,
-      settlement.notSent,
+      settlement.isReplayCounted,
       settlement.retryAfterMs,
       settlement.record.durationMs,
       settlement.record.trigger,
       settlement.record.runId,
+      settlement.refreshDueAfterMs,
     ],
   });
   return rows.length === 1;

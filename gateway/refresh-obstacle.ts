@@ -2,16 +2,18 @@ import {
   TokenManagerError,
   type ProblemCode,
   type RefreshOutcome,
+  type RefreshTrigger,
   type WaitingReason,
 } from '../client/contract.ts';
 import {
   appWaitingReason,
+  holdsValidToken,
   isRefreshable,
   reauthorizationReason,
   waitingReason,
   type Connection,
-  type RotationClass,
 } from '../connections/connection.ts';
+import { isInsideMargin } from '../connections/freshness.ts';
 
 const waitingProblems: Record<WaitingReason, ProblemCode> = {
   app_misconfigured: 'app_misconfigured',
@@ -22,17 +24,19 @@ const waitingProblems: Record<WaitingReason, ProblemCode> = {
   key_service_unavailable: 'key_service_unavailable',
 };
 
-/** Classes whose providers forgive a second send, so that a run may act on an ambiguity at once. */
-const replayingClasses: ReadonlySet<RotationClass> = new Set(['S', 'L', 'C']);
-
 /** An uncertain connection that nothing is due for is asked about again after this. */
 const uncertainRetryAfterSeconds = 5;
 
 /**
  * What stands between this connection and a refresh, as the stored row alone tells it; undefined when
- * one may be asked for. It binds every demand, force included: nothing overrides a provider's limit.
+ * one may be asked for. It binds every demand, force included: nothing overrides a provider's limit. Only
+ * a refused token (trigger `rejected`) hastens what an uncertain connection waits for.
  */
-export function refreshObstacle(connection: Connection, now: Date): TokenManagerError | undefined {
+export function refreshObstacle(
+  connection: Connection,
+  now: Date,
+  trigger?: RefreshTrigger,
+): TokenManagerError | undefined {
   const { id: connectionId } = connection;
   if (connection.deletedAt !== null) return new TokenManagerError('connection_not_found');
   if (connection.pausedAt !== null)
@@ -52,9 +56,12 @@ export function refreshObstacle(connection: Connection, now: Date): TokenManager
   const appSeconds = appReason === null ? undefined : secondsUntil(connection.app.closedUntil, now);
   const waitSeconds = later(ownSeconds, appSeconds);
   if (connection.uncertainSince !== null) {
-    if (waitSeconds === undefined && replayingClasses.has(connection.rotationClass))
-      return undefined;
-    return uncertain(connection, waitSeconds);
+    const isResolvable =
+      trigger === 'rejected' ||
+      !holdsValidToken(connection, now) ||
+      isInsideMargin(connection, now);
+    if (waitSeconds === undefined && isResolvable) return undefined;
+    return uncertain(connection, waitSeconds ?? secondsUntil(connection.refreshDueAt, now));
   }
   if (appReason !== null && waitSeconds === appSeconds) {
     return waitingProblem(connection, appReason, waitSeconds);

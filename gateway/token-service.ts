@@ -111,7 +111,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       refreshBehind(request, connection, arrivedAt);
       return answer(reading, call, 'store');
     }
-    const obstacle = refreshObstacle(connection, arrivedAt);
+    const obstacle = refreshObstacle(connection, arrivedAt, call.demand.trigger);
     if (obstacle !== undefined) return settle(reading, call, 'store', obstacle);
     if (!request.mayRefresh) return settle(reading, call, 'store', inProgress(connection));
     return refreshFirst(reading, call);
@@ -149,13 +149,16 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       const { outcome: result } = ending;
       const isSuccess = result?.outcome === 'refreshed' || result?.outcome === 'already_fresh';
       const isNewer = result !== undefined && result.tokenVersion > call.versionAtArrival;
-      if (result !== undefined && (!isSuccess || isNewer)) {
+      // A run that others had started knew nothing of a refused token, which lets it act at once.
+      const mayHasten = result?.outcome === 'uncertain' && call.demand.trigger === 'rejected';
+      if (result !== undefined && (!isSuccess || isNewer) && !mayHasten) {
         throw problemAfterRun(result.outcome, connection, now);
       }
-      const obstacle = refreshObstacle(connection, now);
+      const obstacle = refreshObstacle(connection, now, call.demand.trigger);
       if (obstacle !== undefined) throw obstacle;
     }
-    throw inProgress(reading.connection);
+    const { connection } = reading;
+    throw refreshObstacle(connection, databaseClock.now()) ?? inProgress(connection);
   }
 
   /** Throws `refresh_limited`: callers who insist on a newer token than a valid one have a limit. */
@@ -182,7 +185,8 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   /** Past its due time but valid: answered now, and refreshed once per connection and process. */
   function refreshBehind(request: TokenRequest, connection: Connection, now: Date): void {
     if (!request.mayRefresh || !isInsideMargin(connection, now)) return;
-    if (connectionStatus(connection, now) !== 'active' || !isRefreshable(connection)) return;
+    const status = connectionStatus(connection, now);
+    if ((status !== 'active' && status !== 'uncertain') || !isRefreshable(connection)) return;
     if (connection.nextAttemptAt !== null && connection.nextAttemptAt > now) return;
     if (appWaitingReason(connection, now) !== null) return;
     flights.startBehind(

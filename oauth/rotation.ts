@@ -61,8 +61,11 @@ export function settlingMs(rotation: Rotation): number {
  * Class T: how long after the first send a replay may still begin, so that its answer comes within the
  * grace: grace - deadline - send limit. Zero or less: never.
  */
-export function replayBudgetMs(rotation: Rotation): number {
-  return graceMs(rotation) - providerDeadlineMs(rotation) - sendLimitMs;
+export function replayBudgetMs(
+  rotation: Rotation,
+  deadlinesMs: ProviderDeadlinesMs = defaultDeadlinesMs,
+): number {
+  return graceMs(rotation) - providerDeadlineMs(rotation, deadlinesMs) - sendLimitMs;
 }
 
 /**
@@ -73,35 +76,6 @@ export function isCrashInsideGrace(rotation: Rotation): boolean {
   const replayAtMs = answerWithinMs(rotation) + settlingMs(rotation);
   return replayAtMs < replayBudgetMs(rotation);
 }
-
-/** What is known of an ambiguous attempt when its replay is decided. */
-export interface ReplayFacts {
-  /** How often the token was sent again after its first send. */
-  replays: number;
-  /** Since the first send. */
-  elapsedMs: number;
-}
-
-export type ReplayDecision = 'replay' | 'uncertain';
-
-/**
- * After "sent, no usable answer": send the same refresh token again, or stop. Only where the old token
- * keeps working until the new one is used (C), or for good (S, L), is a replay harmless.
- */
-export const replayAllowed: (rotation: Rotation, facts: ReplayFacts) => ReplayDecision = (
-  rotation,
-) => {
-  switch (rotation.class) {
-    case 'S':
-    case 'L':
-    case 'C':
-      return 'replay';
-    case 'T':
-    case 'X':
-    case 'F':
-      return 'uncertain';
-  }
-};
 
 function graceMs(rotation: Rotation): number {
   return 1_000 * (rotation.graceSeconds ?? 0);

@@ -74,6 +74,7 @@ async function refresh(input: RefreshConnectionInput): Promise<RefreshResult> {
         break;
       }
       case 'resolve': {
+        if (step.ambiguous.settleMs > sleepMaxMs) return result;
         const recovered = await recover(step.ambiguous, input.connectionId);
         if (recovered !== null && isNewer(recovered, question)) return recovered;
         if (recovered === null && step.ambiguous.decision === 'uncertain') return result;

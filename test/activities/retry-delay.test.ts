@@ -5,6 +5,7 @@ const rotation = { class: 'F', graceSeconds: null, oldAccessTokenDies: false } a
 const failure = {
   class: 'transient',
   rotation,
+  isReplay: false,
   failuresBefore: 0,
   retryAfterSeconds: null,
   fraction: 0.999_999,
@@ -27,6 +28,14 @@ test('Retry-After wins over the back-off', () => {
 
 test('an app that needs work waits a minute', () => {
   expect(retryDelayMs({ ...failure, class: 'misconfigured' })).toBe(60_000);
+});
+
+test('a replay of class T waits no longer than a tenth of the grace', () => {
+  const grace = { ...rotation, class: 'T', graceSeconds: 30 } as const;
+  const late = { ...failure, rotation: grace, failuresBefore: 9 };
+  expect(retryDelayMs({ ...late, class: 'ambiguous' })).toBe(3_000);
+  expect(retryDelayMs({ ...late, isReplay: true })).toBe(3_000);
+  expect(retryDelayMs(late)).toBe(60_000);
 });
 
 test('class C replays at once, for its replay is free', () => {

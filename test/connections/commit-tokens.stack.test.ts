@@ -242,7 +242,7 @@ describe('tokens that come when a later attempt has ended without any', () => {
   it('lie in its intent where the fate of the token was left open', async () => {
     const id = await fixture.addConnection();
     const { first, second } = await takeReplay(fixture.exchanges, id);
-    await fixture.exchanges.settle(settlement(second, { notSent: true, retryAfterMs: 0 }));
+    await fixture.exchanges.settle(settlement(second, { retryAfterMs: 0 }));
     expect(await commitOwn(first)).toBe('late');
     const subject = await fixture.exchanges.load(id);
     expect(subject?.intent).toMatchObject({ attempt: 2, late: { attempt: 1 } });

@@ -60,6 +60,7 @@ export function sampleIntent(members: Partial<RefreshIntent> = {}): RefreshInten
   return {
     generation: 3,
     attempt: 5,
+    claimId: 'claim-1',
     replays: 0,
     workflowRunId: 'run-1',
     firstSentAt: secondsLater(-90),
@@ -80,6 +81,7 @@ export function sampleSubject(
     sealedAccessToken: null,
     sealedRefreshToken: null,
     lastSentAt: null,
+    refreshTokenExpiresAt: null,
     app: {
       id: 'a1',
       provider: 'generic',

@@ -59,7 +59,7 @@ describe('a first send that brought no tokens', () => {
   it('and was not even sent is over too', async () => {
     const id = await fixture.addConnection();
     const claim = await takeClaim(fixture.exchanges, claimRequest(id));
-    const end = settlement(claim, { code: 'ECONNREFUSED', notSent: true });
+    const end = settlement(claim, { code: 'ECONNREFUSED' });
     expect(await fixture.exchanges.settle(end)).toBe(true);
     expect(await fixture.intent(id)).toBeUndefined();
     expect(await fixture.row(id)).toMatchObject({ uncertain_since: null });
@@ -103,7 +103,7 @@ describe('a replay', () => {
     const { second } = await takeReplay(fixture.exchanges, id);
     const before = await fixture.intent(id);
     const { uncertain_since } = await fixture.row(id);
-    const end = settlement(second, { notSent: true, retryAfterMs: 0 });
+    const end = settlement(second, { retryAfterMs: 0 });
     expect(await fixture.exchanges.settle(end)).toBe(true);
     const after = await fixture.intent(id);
     expect(after).toMatchObject({
@@ -127,7 +127,7 @@ describe('a replay', () => {
     expect(await fixture.exchanges.settle(settlement(second, { class: fate }))).toBe(true);
     expect(await fixture.intent(id)).toMatchObject({
       attempt: 2,
-      replays: 1,
+      replays: 0,
       first_sent_at: before?.['first_sent_at'],
     });
     const row = await fixture.row(id);
@@ -138,7 +138,7 @@ describe('a replay', () => {
   it('that was not sent is settled once, however often it is told', async () => {
     const id = await fixture.addConnection();
     const { second } = await takeReplay(fixture.exchanges, id);
-    const end = settlement(second, { notSent: true });
+    const end = settlement(second);
     expect(await fixture.exchanges.settle(end)).toBe(true);
     const settled = await fixture.row(id);
     // The answer of the first settle was lost, so the next call brings it again.
@@ -152,7 +152,7 @@ describe('a replay', () => {
 describe('settling', () => {
   const ends: Partial<Settlement>[] = [
     { class: 'transient' },
-    { class: 'transient', notSent: true },
+    { class: 'transient', refreshDueAfterMs: null },
     { class: 'ambiguous' },
   ];
 

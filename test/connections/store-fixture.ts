@@ -247,6 +247,7 @@ export function claimRequest(
     connectionId,
     generation: 1,
     replayOf: null,
+    replayWithinMs: null,
     fingerprint: null,
     workflowRunId: 'run-1',
     answerWithinMs: 60_000,
@@ -275,8 +276,9 @@ export function settlement(
     claimId: claim.claimId,
     class: 'transient',
     code: 'http_503',
-    notSent: false,
+    isReplayCounted: members.class === 'ambiguous',
     retryAfterMs: 4_000,
+    refreshDueAfterMs: members.retryAfterMs ?? 4_000,
     record,
     ...members,
   };

@@ -27,7 +27,7 @@ const limited = {
   failure: { class: 'transient', code: 'http_503', at: startsAt, count: 1 },
   nextAttemptAt: secondsFromStart(40),
 } as const;
-const uncertain = { uncertainSince: startsAt, rotationClass: 'S' } as const;
+const uncertain = { uncertainSince: startsAt, refreshDueAt: startsAt, rotationClass: 'S' } as const;
 
 describe('what stands between a connection and a refresh', () => {
   it.each<[string, Partial<Connection>, string | undefined, number | undefined]>([

@@ -212,20 +212,6 @@ describe('what stands between a connection and a refresh', () => {
     ],
     ['waiting for its own pace', waiting, 503, 'refresh_in_progress', '42'],
     [
-      'uncertain, class F',
-      { uncertainSince: startsAt, rotationClass: 'F' },
-      503,
-      'refresh_uncertain',
-      '5',
-    ],
-    [
-      'uncertain, class T',
-      { uncertainSince: startsAt, rotationClass: 'T' },
-      503,
-      'refresh_uncertain',
-      '5',
-    ],
-    [
       'uncertain, class X',
       { ...waiting, uncertainSince: startsAt, rotationClass: 'X' },
       503,
@@ -256,16 +242,48 @@ describe('what stands between a connection and a refresh', () => {
     }
   });
 
-  it.each(['S', 'L', 'C'] as const)(
-    'uncertain, class %s: starts the run that resolves it',
-    async (cls) => {
-      const row = connectionRow({ ...expired, uncertainSince: startsAt, rotationClass: cls });
-      const { app, engine, rows } = createFakeGateway({ row });
-      engine.respond = () => Promise.resolve(refreshRow(rows));
-      const { status } = await call(app, 'GET', tokenPath);
-      expect([status, engine.calls.length]).toEqual([200, 1]);
-    },
-  );
+  it.each<[string, Partial<Connection>, string, object | undefined]>([
+    ['an expired token', expired, 'GET', undefined],
+    ['a due time that has come', { refreshDueAt: startsAt }, 'POST', { force: true }],
+    ['a refused token', { refreshDueAt: null }, 'POST', { rejected_token_version: 7 }],
+  ])('uncertain, with %s: starts the run that resolves it', async (_name, token, method, body) => {
+    const row = connectionRow({ uncertainSince: startsAt, ...token });
+    const { app, engine, rows } = createFakeGateway({ row });
+    engine.respond = () => Promise.resolve(refreshRow(rows));
+    const { status } = await call(app, method, method === 'GET' ? tokenPath : refreshPath, body);
+    expect([status, engine.calls.length]).toEqual([200, 1]);
+  });
+
+  it.each([
+    ['its due time', secondsFromStart(41.5), '42'],
+    ['nobody knows when', null, '5'],
+  ])('uncertain, until %s: force hastens nothing', async (_name, refreshDueAt, retryAfter) => {
+    const row = connectionRow({ uncertainSince: startsAt, refreshDueAt });
+    const { app, engine } = createFakeGateway({ row });
+    const { status, json, headers } = await call(app, 'POST', refreshPath, { force: true });
+    expect([status, json['code'], engine.calls.length]).toEqual([503, 'refresh_uncertain', 0]);
+    expect(headers.get('Retry-After')).toBe(retryAfter);
+  });
+
+  it('a refused token asks once more where the run of others could not act', async () => {
+    const row = connectionRow({ refreshDueAt: null });
+    const { app, engine, rows } = createFakeGateway({ row });
+    engine.respond = () => {
+      rows.set('c1', { ...row, uncertainSince: startsAt });
+      const isFirst = engine.calls.length === 1;
+      return isFirst
+        ? Promise.resolve({
+            connectionId: 'c1',
+            outcome: 'uncertain',
+            tokenVersion: 7,
+            expiresAt: null,
+          })
+        : Promise.resolve(refreshRow(rows));
+    };
+    const body = { rejected_token_version: 7 };
+    const { status } = await call(app, 'POST', refreshPath, body);
+    expect([status, engine.calls.length]).toEqual([200, 2]);
+  });
 
   it('names the reason of a verdict', async () => {
     const row = connectionRow({ ...expired, verdict: 'refused' });
@@ -614,7 +632,6 @@ describe('a refresh behind a valid token', () => {
   it.each<[string, Partial<Connection>]>([
     ['paused', { pausedAt: startsAt }],
     ['waiting', { nextAttemptAt: secondsFromStart(5) }],
-    ['uncertain', { uncertainSince: startsAt }],
     ['without a refresh token', { hasRefreshToken: false }],
   ])('is not started while the connection is %s', async (_state, changes) => {
     const { app, engine } = createFakeGateway({ row: { ...inside, ...changes } });

@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest';
 import {
   isCrashInsideGrace,
   providerDeadlineMs,
-  replayAllowed,
   replayBudgetMs,
   settlingMs,
   type Rotation,
@@ -19,19 +18,16 @@ const rotation = (
 
 describe('rotation', () => {
   it.each([
-    ['S', null, 15_000, 5_000, 'replay'],
-    ['L', null, 15_000, 5_000, 'replay'],
-    ['C', null, 15_000, 5_000, 'replay'],
-    ['T', 30, 7_500, 3_000, 'uncertain'],
-    ['T', 600, 10_000, 5_000, 'uncertain'],
-    ['X', null, 60_000, 5_000, 'uncertain'],
-    ['F', null, 60_000, 5_000, 'uncertain'],
-  ] as const)('class %s (%s s): %s ms deadline, %s ms settling, %s', (name, grace, ...expected) => {
-    const facts = { replays: 0, elapsedMs: 0 };
+    ['S', null, 15_000, 5_000],
+    ['L', null, 15_000, 5_000],
+    ['C', null, 15_000, 5_000],
+    ['T', 30, 7_500, 3_000],
+    ['T', 600, 10_000, 5_000],
+    ['X', null, 60_000, 5_000],
+    ['F', null, 60_000, 5_000],
+  ] as const)('class %s (%s s): %s ms deadline, %s ms settling', (name, grace, ...expected) => {
     const rule = rotation(name, grace);
-    expect([providerDeadlineMs(rule), settlingMs(rule), replayAllowed(rule, facts)]).toEqual(
-      expected,
-    );
+    expect([providerDeadlineMs(rule), settlingMs(rule)]).toEqual(expected);
   });
 
   it('class T of 30 s survives a crash and ends its budget at 20.5 s; 12 s does not', () => {

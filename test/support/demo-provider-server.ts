@@ -12,7 +12,11 @@ const client = { id: 'demo-client', secret: 'demo-secret' };
 export interface DemoProviderServer extends DemoProvider {
   tokenUrl: string;
   /** Registers an app with this provider; another token URL is that of a proxy in front of it. */
-  registerApp(stack: Pick<TestStack, 'call'>, tokenUrl?: string): Promise<string>;
+  registerApp(
+    stack: Pick<TestStack, 'call'>,
+    tokenUrl?: string,
+    overrides?: Record<string, unknown>,
+  ): Promise<string>;
   /** A grant for each connection, imported with an access token that has expired. */
   addConnections(stack: Pick<TestStack, 'call'>, appId: string, count: number): Promise<string[]>;
   close(): void;
@@ -32,13 +36,13 @@ export async function startDemoProviderServer(
   return {
     ...provider,
     tokenUrl,
-    async registerApp(stack, appTokenUrl = tokenUrl) {
+    async registerApp(stack, appTokenUrl = tokenUrl, overrides = {}) {
       const appId = `demo-${new URL(appTokenUrl).port}`;
       await stack.call('PUT', `/v1/apps/${appId}`, {
         provider: 'demo',
         client_id: client.id,
         client_secrets: [client.secret],
-        overrides: { token_url: appTokenUrl },
+        overrides: { token_url: appTokenUrl, ...overrides },
       });
       return appId;
     },
