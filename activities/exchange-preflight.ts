@@ -1,9 +1,21 @@
 import { TokenManagerError } from '../client/contract.ts';
+import {
+  noCredentials,
+  parseAppCredentials,
+  type AppCredentials,
+} from '../connections/app-credentials.ts';
+import { openedDpopKey } from '../connections/dpop-key.ts';
 import type { ExchangeSubject } from '../connections/exchange.ts';
-import type { SealedKind, SealedOwner, Sealer } from '../connections/token-vault.ts';
+import type { PrivateKey } from '../connections/private-key.ts';
+import {
+  dpopKeyGeneration,
+  type SealedKind,
+  type SealedOwner,
+  type Sealer,
+} from '../connections/token-vault.ts';
 import type { ProviderDefinition } from '../oauth/provider-definition.ts';
 import type { TokenRequest } from '../oauth/token-request.ts';
-import { Secret } from '../platform/secret.ts';
+import type { Secret } from '../platform/secret.ts';
 import { isStoreAway } from './activity-failure.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
 
@@ -54,7 +66,11 @@ export async function prepareExchange(
         definition,
         variables: connection.variables,
         clientId: app.clientId,
-        clientSecret: secrets.clientSecret,
+        clientSecret: secrets.credentials.clientSecrets[0] ?? null,
+        privateKey: secrets.credentials.privateKey,
+        clientCertificate: secrets.credentials.clientCertificate,
+        dpopKey: secrets.dpopKey,
+        accessToken: secrets.accessToken,
         credential,
         scope: connection.scope,
       },
@@ -98,7 +114,8 @@ function untilNextSend(subject: ExchangeSubject, definition: ProviderDefinition)
 interface OpenedSecrets {
   refreshToken: Secret | null;
   accessToken: Secret | null;
-  clientSecret: Secret | null;
+  credentials: AppCredentials;
+  dpopKey: PrivateKey | null;
 }
 
 /** Opened only here: both tokens, for the answer may bring one of them and both are sealed anew. */
@@ -117,18 +134,15 @@ async function openSecrets(
     bytes: Buffer | null,
   ): Promise<Secret | null> => (bytes === null ? null : vault.open(kind, of, bytes));
   const appOwner = { tenantId: '', id: app.id, generation: app.generation };
-  const clientSecrets = await open('client-secrets', appOwner, app.sealedClientSecrets);
+  const credentials = await open('client-secrets', appOwner, app.sealedClientSecrets);
+  const dpopOwner = { ...owner, generation: dpopKeyGeneration };
+  const dpopKey = await open('dpop-key', dpopOwner, sealed.sealedDpopKey);
   return {
     refreshToken: await open('refresh-token', owner, sealed.sealedRefreshToken),
     accessToken: await open('access-token', owner, sealed.sealedAccessToken),
-    clientSecret: clientSecrets && firstSecret(clientSecrets),
+    credentials: credentials === null ? noCredentials() : parseAppCredentials(credentials),
+    dpopKey: dpopKey && openedDpopKey(dpopKey),
   };
-}
-
-function firstSecret(list: Secret): Secret | null {
-  // The app registry wrote this JSON: a list of strings.
-  const [first] = JSON.parse(list.reveal()) as string[];
-  return first === undefined ? null : new Secret(first);
 }
 
 function credentialOf(definition: ProviderDefinition, secrets: OpenedSecrets): Secret | null {

@@ -1,7 +1,17 @@
 import { TokenManagerError } from '../client/contract.ts';
-import { Secret } from '../platform/secret.ts';
+import {
+  bringsCredentials,
+  formatAppCredentials,
+  noCredentials,
+  parseAppCredentials,
+  replaceCredentials,
+  type AppCredentials,
+} from './app-credentials.ts';
 import type { App, AppInput, ProviderRules } from './app.ts';
+import { checkClientCertificate } from './client-certificate.ts';
+import { missingCredentials, refuseRedirect } from './endpoint-redirect.ts';
 import { pageOf, parseCursor } from './page-cursor.ts';
+import { keyFault, keyTypeOf, type PrivateKeyType } from './private-key.ts';
 import type { AppRegistry } from './registry.ts';
 import { queryStore, sqlStateOf, type Queryable } from './store-query.ts';
 import type { TokenVault } from './token-vault.ts';
@@ -12,7 +22,8 @@ const foreignKeyViolation = '23503';
 /** `isAppPaused` in SQL. */
 const isPaused = `(paused_reason is not null
   and (paused_until is null or paused_until > clock_timestamp()))`;
-const appColumns = `id, provider, client_id, generation, client_secret_count, overrides, limits, tenant_ids,
+const appColumns = `id, provider, client_id, generation, client_secret_count, private_key_type,
+  client_certificate_expires_at, overrides, limits, tenant_ids,
   case when ${isPaused} then paused_until end as paused_until,
   case when ${isPaused} then paused_reason end as paused_reason, created_at, updated_at`;
 
@@ -22,6 +33,8 @@ interface AppRow {
   client_id: string;
   generation: string;
   client_secret_count: number;
+  private_key_type: PrivateKeyType | null;
+  client_certificate_expires_at: Date | null;
   overrides: Record<string, unknown>;
   limits: Record<string, unknown>;
   tenant_ids: string[] | null;
@@ -88,27 +101,37 @@ export function createAppRegistry(dependencies: {
     stored: { app: App; generation: number } | undefined,
   ): Promise<App | undefined> {
     const generation = (stored?.generation ?? 0) + 1;
-    const secrets = input.clientSecrets;
-    // Kept secrets keep their seal, so their generation: only new credentials raise it.
+    const given = bringsCredentials(input)
+      ? replaceCredentials(input, await keptCredentials(appId, input, stored))
+      : null;
+    const facts = providers.describe(
+      input.provider,
+      input.overrides ?? stored?.app.overrides ?? {},
+    );
+    const { privateKeyType: keyType, clientCertificateExpiresAt: certificateEnd } =
+      given === null ? keptFacts(stored?.app) : factsOf(given);
+    refuseWrongKey(keyType, facts.privateKeyAlg);
+    // Kept credentials keep their seal, so their generation: only new ones raise it.
     const sealed =
-      secrets === undefined
-        ? null
-        : (await vault.sealer()).seal(
-            'client-secrets',
-            { tenantId: '', id: appId, generation },
-            new Secret(JSON.stringify(secrets.map((secret) => secret.reveal()))),
-          );
+      given &&
+      (await vault.sealer()).seal(
+        'client-secrets',
+        { tenantId: '', id: appId, generation },
+        formatAppCredentials(given),
+      );
     const values = [
       appId,
       input.provider,
       input.clientId,
-      secrets?.length ?? null,
+      given?.clientSecrets.length ?? null,
       sealed?.bytes ?? null,
       sealed?.dataKeyId ?? null,
       input.overrides ?? null,
       input.limits ?? null,
       input.tenantIds ?? null,
       input.tenantIds !== undefined,
+      keyType,
+      certificateEnd,
     ];
     const [row] = await queryStore<AppRow>(
       store,
@@ -116,9 +139,10 @@ export function createAppRegistry(dependencies: {
         ? {
             name: 'insert-app',
             text: `insert into apps (id, provider, client_id, generation, client_secret_count,
-                sealed_client_secrets, client_secrets_key_id, overrides, limits, tenant_ids)
+                sealed_client_secrets, client_secrets_key_id, overrides, limits, tenant_ids,
+                private_key_type, client_certificate_expires_at)
               values ($1, $2, $3, 1, coalesce($4, 0), $5, $6, coalesce($7::jsonb, '{}'),
-                coalesce($8::jsonb, '{}'), case when $10 then $9::text[] end)
+                coalesce($8::jsonb, '{}'), case when $10 then $9::text[] end, $11, $12)
               on conflict (id) do nothing
               returning ${appColumns}`,
             values,
@@ -132,15 +156,40 @@ export function createAppRegistry(dependencies: {
                 client_secrets_key_id = coalesce($6, client_secrets_key_id),
                 overrides = coalesce($7::jsonb, overrides), limits = coalesce($8::jsonb, limits),
                 tenant_ids = case when $10 then $9::text[] else tenant_ids end,
+                private_key_type = $11, client_certificate_expires_at = $12,
                 paused_until = case when $4::integer is null and client_id = $3 then paused_until end,
                 paused_reason = case when $4::integer is null and client_id = $3 then paused_reason end,
                 updated_at = now()
-              where id = $1 and generation = $11
+              where id = $1 and generation = $13
               returning ${appColumns}`,
             values: [...values, stored.generation],
           },
     );
     return row && appFromRow(row);
+  }
+
+  /**
+   * Opened only where the body leaves some of them out, for all lie under one seal: an app whose seal does
+   * not open any more is healed by a body that brings them all.
+   */
+  async function keptCredentials(
+    appId: string,
+    input: AppInput,
+    stored: { app: App; generation: number } | undefined,
+  ): Promise<AppCredentials> {
+    if (stored === undefined || missingCredentials(input, stored.app).length === 0) {
+      return noCredentials();
+    }
+    const { generation } = stored;
+    const [row] = await queryStore<{ sealed_client_secrets: Buffer | null }>(store, {
+      name: 'read-app-credentials',
+      text: 'select sealed_client_secrets from apps where id = $1 and generation = $2',
+      values: [appId, generation],
+    });
+    const sealed = row?.sealed_client_secrets ?? null;
+    if (sealed === null) return noCredentials();
+    const owner = { tenantId: '', id: appId, generation };
+    return parseAppCredentials(await vault.open('client-secrets', owner, sealed));
   }
 
   async function deleteUnused(appId: string): Promise<number> {
@@ -158,21 +207,23 @@ export function createAppRegistry(dependencies: {
   }
 }
 
-/** A PUT that sends tokens or secrets to another host must bring the secrets again. */
-function refuseRedirect(input: AppInput, stored: App | undefined, providers: ProviderRules): void {
-  const facts = providers.describe(input.provider, input.overrides ?? stored?.overrides ?? {});
-  if (stored === undefined || input.clientSecrets !== undefined) return;
-  if (stored.clientSecretCount === 0) return;
-  const before = providers.describe(stored.provider, stored.overrides);
-  if (facts.endpointHosts.every((host) => before.endpointHosts.includes(host))) return;
-  throw new TokenManagerError('input_validation', {
-    errors: [
-      {
-        pointer: '/client_secrets',
-        detail: 'must be given again when the host of an endpoint changes',
-      },
-    ],
-  });
+type CredentialFacts = Pick<App, 'privateKeyType' | 'clientCertificateExpiresAt'>;
+
+function keptFacts(stored: App | undefined): CredentialFacts {
+  return stored ?? { privateKeyType: null, clientCertificateExpiresAt: null };
+}
+
+function factsOf({ privateKey, clientCertificate }: AppCredentials): CredentialFacts {
+  return {
+    privateKeyType: privateKey?.type ?? null,
+    clientCertificateExpiresAt:
+      clientCertificate && checkClientCertificate(clientCertificate, '/client_certificate'),
+  };
+}
+
+function refuseWrongKey(type: PrivateKeyType | null, alg: string | null): void {
+  if (type === null || alg === null || keyTypeOf(alg) === type) return;
+  throw keyFault('/private_key', `must be ${keyTypeOf(alg) ?? 'of another kind'} to sign ${alg}`);
 }
 
 function appFromRow(row: AppRow): App {
@@ -181,6 +232,8 @@ function appFromRow(row: AppRow): App {
     provider: row.provider,
     clientId: row.client_id,
     clientSecretCount: row.client_secret_count,
+    privateKeyType: row.private_key_type,
+    clientCertificateExpiresAt: row.client_certificate_expires_at,
     overrides: row.overrides,
     limits: row.limits,
     tenantIds: row.tenant_ids,

@@ -1,5 +1,7 @@
 import type { CredentialKind, RotationClass } from './connection.ts';
 import type { Secret } from '../platform/secret.ts';
+import type { ClientCertificate } from './client-certificate.ts';
+import type { PrivateKeyInput, PrivateKeyType } from './private-key.ts';
 
 /** The registration of an OAuth client at a provider. */
 export interface App {
@@ -8,6 +10,10 @@ export interface App {
   clientId: string;
   /** How many client secrets are stored; the secrets are write-only. */
   clientSecretCount: number;
+  /** Null: none is stored. Write-only as well. */
+  privateKeyType: PrivateKeyType | null;
+  /** Of the certificate shown in TLS handshakes; null: none is stored. */
+  clientCertificateExpiresAt: Date | null;
   /** Deep-merged over the provider's definition. */
   overrides: Record<string, unknown>;
   limits: Record<string, unknown>;
@@ -34,6 +40,9 @@ export interface AppInput {
   provider: string;
   clientId: string;
   clientSecrets?: Secret[];
+  /** Null takes the stored one away. */
+  privateKey?: PrivateKeyInput | null;
+  clientCertificate?: ClientCertificate | null;
   overrides?: Record<string, unknown>;
   limits?: Record<string, unknown>;
   tenantIds?: string[] | null;
@@ -45,6 +54,14 @@ export interface ProviderFacts {
   rotationClass: RotationClass;
   /** Origins of the token, refresh, revoke and introspect endpoints as written, templates included. */
   endpointHosts: string[];
+  /** Of the variables in those origins: the pattern of each. */
+  hostVariablePatterns: Record<string, string>;
+  /** Host patterns that bound where the endpoints may be; null: nothing does. */
+  allowedHosts: string[] | null;
+  /** JWS algorithm of client assertions; null: the app's private key is not used. */
+  privateKeyAlg: string | null;
+  /** Connections prove possession of a key of their own. */
+  needsDpopKey: boolean;
 }
 
 /** What is known of an imported access token whose body named no lifetime. */

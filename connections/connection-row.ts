@@ -11,6 +11,7 @@ export const connectionColumns = `
   c.id, c.tenant_id, c.app_id, a.provider, c.generation, c.token_version, c.credential, c.rotation_class,
   c.sealed_access_token is not null as has_access_token,
   c.sealed_refresh_token is not null as has_refresh_token,
+  c.sealed_dpop_key is not null as has_dpop_key,
   c.token_type, c.scope, c.expires_at, c.lifetime_seconds, c.expiry_assumed, c.refresh_due_at,
   c.next_attempt_at, c.last_refreshed_at, c.failure_class, c.failure_code, c.failure_at, c.failure_count,
   c.verdict, c.uncertain_since, c.paused_at, c.deleted_at, c.variables, c.metadata, c.created_at,
@@ -29,6 +30,7 @@ export interface ConnectionRow {
   rotation_class: RotationClass;
   has_access_token: boolean;
   has_refresh_token: boolean;
+  has_dpop_key: boolean;
   token_type: string;
   scope: string | null;
   expires_at: Date | null;
@@ -68,6 +70,7 @@ export function connectionFromRow(row: ConnectionRow): Connection {
     rotationClass: row.rotation_class,
     hasAccessToken: row.has_access_token,
     hasRefreshToken: row.has_refresh_token,
+    hasDpopKey: row.has_dpop_key,
     tokenType: row.token_type,
     scope: row.scope,
     expiresAt: row.expires_at,

@@ -46,6 +46,7 @@ export interface Connection {
   rotationClass: RotationClass;
   hasAccessToken: boolean;
   hasRefreshToken: boolean;
+  hasDpopKey: boolean;
   tokenType: string;
   scope: string | null;
   /** Null: the access token does not expire, or there is none. */

@@ -76,6 +76,7 @@ interface SubjectRow extends ConnectionRow {
   attempt: string;
   sealed_access_token: Buffer | null;
   sealed_refresh_token: Buffer | null;
+  sealed_dpop_key: Buffer | null;
   last_sent_at: Date | null;
   refresh_token_expires_at: Date | null;
   client_id: string;
@@ -100,8 +101,8 @@ async function loadSubject(
 ): Promise<ExchangeSubject | undefined> {
   const [row] = await queryStore<SubjectRow & QueryResultRow>(store, {
     name: 'load-exchange-subject',
-    text: `select ${connectionColumns}, c.attempt, c.sealed_access_token, c.sealed_refresh_token, c.last_sent_at,
-        c.refresh_token_expires_at,
+    text: `select ${connectionColumns}, c.attempt, c.sealed_access_token, c.sealed_refresh_token,
+        c.sealed_dpop_key, c.last_sent_at, c.refresh_token_expires_at,
         a.client_id, a.generation as app_generation, a.sealed_client_secrets, a.overrides, a.limits,
         i.generation as intent_generation, i.attempt as intent_attempt, i.claim_id, i.replays,
         i.workflow_run_id,
@@ -117,6 +118,7 @@ async function loadSubject(
     attempt: Number(row.attempt),
     sealedAccessToken: row.sealed_access_token,
     sealedRefreshToken: row.sealed_refresh_token,
+    sealedDpopKey: row.sealed_dpop_key,
     lastSentAt: row.last_sent_at,
     refreshTokenExpiresAt: row.refresh_token_expires_at,
     app: {

@@ -25,6 +25,7 @@ export interface ExchangeSubject {
   attempt: number;
   sealedAccessToken: Buffer | null;
   sealedRefreshToken: Buffer | null;
+  sealedDpopKey: Buffer | null;
   lastSentAt: Date | null;
   /** As the provider announced it; null if it did not. */
   refreshTokenExpiresAt: Date | null;

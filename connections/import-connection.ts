@@ -11,9 +11,11 @@ import type { ConnectionRegistryDependencies } from './connection-registry.ts';
 import type { Connection, RotationClass } from './connection.ts';
 import { clampLifetimeSeconds } from './freshness.ts';
 import { importedExpiry } from './import-expiry.ts';
+import { parseDpopKey, requireDpopKey } from './dpop-key.ts';
 import type { ConnectionInput, ImportResult } from './registry.ts';
 import { inTransaction, queryStore, type Queryable } from './store-query.ts';
 import { tellTokenChange } from './token-notices.ts';
+import { dpopKeyGeneration, type SealedValue } from './token-vault.ts';
 
 const conflictRetriesMax = 5;
 /** Where a second holder of the same refresh token would end the grant of the first. */
@@ -22,6 +24,8 @@ const exclusiveClasses = new Set<RotationClass>(['T', 'C', 'X', 'F']);
 interface StoredRow extends ConnectionRow {
   sealed_access_token: Buffer | null;
   sealed_refresh_token: Buffer | null;
+  sealed_dpop_key: Buffer | null;
+  dpop_key_id: string | null;
   refresh_fingerprint: Buffer | null;
 }
 
@@ -29,6 +33,7 @@ interface Stored {
   connection: Connection;
   sealedAccessToken: Buffer | null;
   sealedRefreshToken: Buffer | null;
+  sealedDpopKey: SealedValue | null;
   refreshFingerprint: Buffer | null;
 }
 
@@ -75,25 +80,36 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
     providers.checkVariables(app.provider, app.overrides, variables);
     const tokenHost = providers.tokenHost(app.provider, app.overrides, variables);
 
+    const givenDpopKey = input.dpopKey === undefined ? null : parseDpopKey(input.dpopKey);
     const sealer = await vault.sealer();
+    const dpopKey =
+      givenDpopKey &&
+      sealer.seal(
+        'dpop-key',
+        { tenantId: input.tenantId, id: connectionId, generation: dpopKeyGeneration },
+        givenDpopKey,
+      );
     const fingerprint =
       input.refreshToken === undefined ? null : sealer.fingerprint(input.refreshToken);
     const isRevival = stored !== undefined && stored.connection.deletedAt !== null;
+    const kept = isRevival ? undefined : stored;
+    const heldDpopKey = dpopKey ?? kept?.sealedDpopKey ?? null;
+    if (app.facts.needsDpopKey) requireDpopKey(heldDpopKey);
     if (stored !== undefined && fingerprint !== null && !isRevival) {
       if (stored.refreshFingerprint?.equals(fingerprint) === true) {
-        return keepCredentials(store, stored, input, tokenHost);
+        return keepCredentials(store, stored, input, { tokenHost, dpopKey });
       }
       if (await wasHeld(store, connectionId, fingerprint)) {
         return { connection: stored.connection, created: false, credentials: 'kept_newer' };
       }
     }
     if (input.accessToken === undefined && input.refreshToken === undefined) {
-      if (stored !== undefined && !isRevival)
-        return keepCredentials(store, stored, input, tokenHost);
+      if (stored !== undefined && !isRevival) {
+        return keepCredentials(store, stored, input, { tokenHost, dpopKey });
+      }
       if (app.facts.credential !== 'client') throw tokenMissing();
     }
 
-    const kept = isRevival ? undefined : stored;
     const owner = {
       tenantId: input.tenantId,
       id: connectionId,
@@ -146,6 +162,8 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
           variables,
           input.metadata ?? kept?.connection.metadata ?? {},
           tokenHost,
+          heldDpopKey?.bytes ?? null,
+          heldDpopKey?.dataKeyId ?? null,
         ],
       });
       if (row === undefined) return undefined;
@@ -183,8 +201,9 @@ const insertText = `with stored as (
     insert into connections (id, tenant_id, app_id, generation, token_version, credential, rotation_class,
       sealed_access_token, access_key_id, sealed_refresh_token, refresh_key_id, refresh_fingerprint,
       scope, expires_at, lifetime_seconds, expiry_assumed, refresh_due_at, variables, metadata,
-      token_host)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+      token_host, sealed_dpop_key, dpop_key_id)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+      $21, $22)
     on conflict (id) do nothing
     returning id
   ), remembered as (
@@ -202,6 +221,7 @@ const replaceText = `with target as (
       sealed_access_token = $8, access_key_id = $9, sealed_refresh_token = $10, refresh_key_id = $11,
       refresh_fingerprint = $12, scope = $13, expires_at = $14, lifetime_seconds = $15,
       expiry_assumed = $16, refresh_due_at = $17, variables = $18, metadata = $19, token_host = $20,
+      sealed_dpop_key = $21, dpop_key_id = $22,
       refresh_token_expires_at = null, next_attempt_at = null, failure_class = null, failure_code = null,
       failure_at = null, failure_count = 0, verdict = null, verdict_at = null, uncertain_since = null,
       deleted_at = null, updated_at = now()
@@ -223,7 +243,8 @@ const replaceText = `with target as (
 async function readStored(store: Queryable, connectionId: string): Promise<Stored | undefined> {
   const [row] = await queryStore<StoredRow>(store, {
     name: 'read-stored-connection',
-    text: `select ${connectionColumns}, c.sealed_access_token, c.sealed_refresh_token, c.refresh_fingerprint
+    text: `select ${connectionColumns}, c.sealed_access_token, c.sealed_refresh_token, c.refresh_fingerprint,
+        c.sealed_dpop_key, c.dpop_key_id
       from ${connectionTables} where c.id = $1`,
     values: [connectionId],
   });
@@ -232,6 +253,10 @@ async function readStored(store: Queryable, connectionId: string): Promise<Store
       connection: connectionFromRow(row),
       sealedAccessToken: row.sealed_access_token,
       sealedRefreshToken: row.sealed_refresh_token,
+      sealedDpopKey:
+        row.sealed_dpop_key === null || row.dpop_key_id === null
+          ? null
+          : { bytes: row.sealed_dpop_key, dataKeyId: row.dpop_key_id },
       refreshFingerprint: row.refresh_fingerprint,
     }
   );
@@ -249,17 +274,19 @@ function refuseForeign(
   }
 }
 
-/** The same refresh token again, or none: only what is not a credential changes. */
+/** The same refresh token again, or none: only what no generation binds changes. */
 async function keepCredentials(
   store: Queryable,
   stored: Stored,
   input: ConnectionInput,
-  tokenHost: string | null,
+  { tokenHost, dpopKey }: { tokenHost: string | null; dpopKey: SealedValue | null },
 ): Promise<ImportResult> {
   await queryStore(store, {
     name: 'update-connection-facts',
     text: `update connections set scope = coalesce($2, scope), variables = coalesce($3::jsonb, variables),
-        metadata = coalesce($4::jsonb, metadata), token_host = $5, updated_at = now()
+        metadata = coalesce($4::jsonb, metadata), token_host = $5,
+        sealed_dpop_key = coalesce($6, sealed_dpop_key), dpop_key_id = coalesce($7, dpop_key_id),
+        updated_at = now()
       where id = $1`,
     values: [
       stored.connection.id,
@@ -267,6 +294,8 @@ async function keepCredentials(
       input.variables ?? null,
       input.metadata ?? null,
       tokenHost,
+      dpopKey?.bytes ?? null,
+      dpopKey?.dataKeyId ?? null,
     ],
   });
   const again = await readStored(store, stored.connection.id);

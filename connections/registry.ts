@@ -14,6 +14,8 @@ export interface ConnectionInput {
   appId: string;
   accessToken?: Secret;
   refreshToken?: Secret;
+  /** For proofs of possession: PKCS#8 PEM, or the JSON of a JWK; RSA or P-256. */
+  dpopKey?: Secret;
   /** At most one of the two. */
   expiresInSeconds?: number;
   expiresAt?: Date;

@@ -1,7 +1,19 @@
 import type { Secret } from '../platform/secret.ts';
 
 /** What a sealed value is; part of what its seal binds, so that one kind never opens as another. */
-export type SealedKind = 'access-token' | 'refresh-token' | 'client-secrets' | 'sealed-result';
+export type SealedKind =
+  | 'access-token'
+  | 'refresh-token'
+  | 'dpop-key'
+  /** All credentials of an app; the name is that of what it held first, and the seal binds it. */
+  | 'client-secrets'
+  | 'sealed-result';
+
+/**
+ * The generation in the seal of a DPoP key: always this one, for a refresh raises the connection's
+ * generation and seals the tokens anew, but leaves the key, which only a PUT replaces.
+ */
+export const dpopKeyGeneration = 0;
 
 /**
  * Whose value it is: the tenant and connection, or for client secrets the app (tenant `''`). The seal

@@ -45,6 +45,23 @@ export const secret = z
   .refine(isPlain, 'must not hold control characters')
   .transform((value) => new Secret(value));
 
+/** Text in PEM (RFC 7468): one or more blocks, which have line ends. */
+const pem = z
+  .string()
+  .max(secretMaxCharacters)
+  .regex(/^[\t\r\n\x20-\x7e]+$/, 'must be PEM');
+
+export const certificateChain = pem;
+
+/** Write-only, as `secret`. */
+export const pemSecret = pem.transform((value) => new Secret(value));
+
+/** A private key as PEM or as a JWK (RFC 7517); wrapped as soon as it is read. */
+export const privateKeyText = z
+  .union([pem, z.looseObject({ kty: z.string() })], 'must be PEM or a JWK')
+  .transform((key) => new Secret(typeof key === 'string' ? key : JSON.stringify(key)))
+  .openapi({ type: ['string', 'object'] });
+
 /** A JSON object of the caller's own making, small and shallow enough to store and to answer. */
 export const freeObject = z.record(z.string(), z.unknown()).superRefine((value, context) => {
   const fault = freeObjectFault(value);

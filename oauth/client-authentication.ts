@@ -1,15 +1,37 @@
 import * as oauth from 'oauth4webapi';
-import type { TokenRequest } from './token-request.ts';
+import { assertClient } from './client-assertion.ts';
+import type { RequestSources, TokenRequest } from './token-request.ts';
 import { renderText } from './url-template.ts';
 
-/** RFC 6749 §2.3: exactly one method. Null: the method needs a secret, and there is none. */
-export function clientAuthOf(request: TokenRequest): oauth.ClientAuth | null {
-  const { definition } = request;
-  if (definition.clientAuth === 'none') return oauth.None();
-  const isTemplated = definition.basicUser !== null || definition.basicPassword !== null;
+/**
+ * How the client shows itself: exactly one method (RFC 6749 §2.3). Null: the method needs a secret, key or
+ * certificate, and there is none.
+ */
+export async function clientAuthOf(
+  request: TokenRequest,
+  sources: RequestSources,
+): Promise<oauth.ClientAuth | null> {
+  const { definition, clientCertificate } = request;
   const secret = request.clientSecret?.reveal() ?? '';
-  if (secret === '') return null;
-  if (definition.clientAuth === 'post') return oauth.ClientSecretPost(secret);
+  switch (definition.clientAuth) {
+    case 'none':
+      return oauth.None();
+    case 'tls':
+      // The certificate is shown in the handshake; RFC 8705 §2 wants the client's id beside it.
+      return clientCertificate === null ? null : oauth.TlsClientAuth();
+    case 'private_key_jwt':
+    case 'client_secret_jwt':
+      return assertClient(request, sources);
+    case 'post':
+      return secret === '' ? null : oauth.ClientSecretPost(secret);
+    case 'basic':
+      return secret === '' ? null : basicAuth(request, secret);
+  }
+}
+
+function basicAuth(request: TokenRequest, secret: string): oauth.ClientAuth | null {
+  const { definition } = request;
+  const isTemplated = definition.basicUser !== null || definition.basicPassword !== null;
   if (definition.basicEncoding === 'strict' && !isTemplated) return oauth.ClientSecretBasic(secret);
 
   const values = { ...request.variables, client_id: request.clientId, client_secret: secret };

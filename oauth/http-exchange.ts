@@ -8,8 +8,8 @@ import type { TokenAnswer } from './token-endpoint.ts';
 import type { HttpRequest } from './token-request.ts';
 
 const headerSizeMaxBytes = 32 * 1_024;
-/** What judging an answer needs, and nothing that could carry a secret. */
-const keptHeaders = ['content-type', 'date', 'retry-after'] as const;
+/** What judging an answer and asking again need, and nothing that could carry a secret. */
+const keptHeaders = ['content-type', 'date', 'dpop-nonce', 'retry-after'] as const;
 const errorCodePattern = /^[A-Za-z0-9_.-]{1,64}$/;
 const zlibHeaderNibble = 0x08;
 /** Turns of the event loop: each reads 64 KiB, so that these are enough for the largest answer. */

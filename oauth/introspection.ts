@@ -26,7 +26,7 @@ export async function buildIntrospection(
   url: URL,
   sources: RequestSources,
 ): Promise<HttpRequest | null> {
-  const clientAuth = clientAuthOf(request);
+  const clientAuth = await clientAuthOf(request, sources);
   const headers = renderHeaders(request.definition, templateValues(request, sources));
   if (clientAuth === null || headers === null) return null;
   const captured = await captureRequest(

@@ -146,10 +146,20 @@ function rotationWarnings(definition: ProviderDefinition): string[] {
 }
 
 function toFacts(definition: ProviderDefinition): ProviderFacts {
+  const origins = endpointTemplates(definition).map(templateOrigin);
+  const inHosts = new Set(origins.flatMap(placeholders));
   return {
     credential: definition.credential,
     rotationClass: definition.rotation.class,
-    endpointHosts: endpointTemplates(definition).map(templateOrigin),
+    endpointHosts: origins,
+    hostVariablePatterns: Object.fromEntries(
+      Object.entries(definition.variables)
+        .filter(([variable]) => inHosts.has(variable))
+        .map(([variable, { pattern }]) => [variable, pattern.source]),
+    ),
+    allowedHosts: definition.allowedHosts,
+    privateKeyAlg: definition.clientAuth === 'private_key_jwt' ? definition.assertion.alg : null,
+    needsDpopKey: definition.dpop,
   };
 }
 
@@ -166,6 +176,8 @@ function checkVariables(definition: ProviderDefinition, variables: Record<string
     ...Object.values(definition.request.headers),
     definition.basicUser ?? '',
     definition.basicPassword ?? '',
+    definition.assertion.iss ?? '',
+    definition.assertion.aud ?? '',
   ];
   const used = new Set(templates.flatMap(placeholders));
   for (const [name, { pattern }] of Object.entries(definition.variables)) {

@@ -2,12 +2,8 @@ import type { z } from 'zod';
 import { TokenManagerError, type FailureClass, type InputFault } from '../client/contract.ts';
 import type { CredentialKind } from '../connections/connection.ts';
 import { lastToken, toPointer } from './json-pointer.ts';
-import {
-  providerDefinitionSchema,
-  toAmbiguityRules,
-  toRotation,
-  type WireDefinition,
-} from './provider-schema.ts';
+import { toAmbiguityRules, toAssertionRules, toRotation } from './definition-rules.ts';
+import { providerDefinitionSchema, type WireDefinition } from './provider-schema.ts';
 import type { Rotation } from './rotation.ts';
 
 /** How a provider's tokens are refreshed and its answers read; all defaults applied. */
@@ -23,7 +19,10 @@ export interface ProviderDefinition {
   variables: Record<string, VariableRule>;
   /** Host patterns that the filled-in URLs must match; null: any host that egress allows. */
   allowedHosts: string[] | null;
-  clientAuth: 'basic' | 'post' | 'none';
+  clientAuth: WireDefinition['client_auth'];
+  assertion: AssertionRules;
+  /** Each token request carries a proof of possession of the connection's key (RFC 9449). */
+  dpop: boolean;
   /** `strict` form-encodes id and secret before Base64 (RFC 6749 §2.3.1); `raw` does not. */
   basicEncoding: 'strict' | 'raw';
   /** Templates over `client_id`, `client_secret` and connection variables, instead of id and secret. */
@@ -50,6 +49,15 @@ export interface ProviderDefinition {
   };
 }
 
+/** What client assertions say (RFC 7523 §3). */
+export interface AssertionRules {
+  /** JWS algorithm: RS256 by default; HS256 where the client secret is the key. */
+  alg: string;
+  /** Templates over `client_id` and connection variables. Null: the client id, and the token URL. */
+  iss: string | null;
+  aud: string | null;
+}
+
 /** What is done when nobody knows whether a refresh token was spent, and before a verdict is believed. */
 export interface AmbiguityRules {
   /** `by_class`: as the rotation class allows; `never_replay`: a refresh token is sent once, whatever came of it. */
@@ -71,7 +79,7 @@ export interface VariableRule {
 export interface RequestRules {
   method: 'POST' | 'GET';
   bodyFormat: 'form' | 'json' | 'query';
-  /** Values are templates over `uuid`, `now` (seconds since 1970) and connection variables. */
+  /** Values are templates over `uuid`, `now` (seconds since 1970), `access_token` and connection variables. */
   params: Record<string, string | number | boolean>;
   omit: string[];
   rename: Record<string, string>;
@@ -145,6 +153,8 @@ function toDefinition(wire: WireDefinition): ProviderDefinition {
     ),
     allowedHosts: wire.allowed_hosts ?? null,
     clientAuth: wire.client_auth,
+    assertion: toAssertionRules(wire),
+    dpop: wire.dpop,
     basicEncoding: wire.basic_encoding,
     basicUser: wire.basic_user ?? null,
     basicPassword: wire.basic_password ?? null,

@@ -1,15 +1,27 @@
 import { z } from 'zod';
+import { definitionFaults } from './definition-faults.ts';
 import { jsonPointerPattern } from './json-pointer.ts';
-import type { AmbiguityRules } from './provider-definition.ts';
-import { replayBudgetMs, type Rotation } from './rotation.ts';
-import { hostPatternPattern, placeholders, urlTemplateFault } from './url-template.ts';
+import { hostPatternPattern, urlTemplateFault } from './url-template.ts';
 
 const secondsMax = 20 * 365 * 86_400;
 /** A verdict may wait this long for its second hearing; callers meet failures meanwhile. */
 const confirmAfterMaxSeconds = 3_600;
 const textLengthMax = 1_024;
 const listLengthMax = 100;
-const placeholderSources = ['uuid', 'now'];
+/** Signatures of client assertions (RFC 7518 §3.1, RFC 8037 §3.1). */
+const assertionAlgs = [
+  'HS256',
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+] as const;
 /** What the connection itself must say; a definition that sets them could split or reroute requests. */
 const reservedHeaders = new Set([
   'authorization',
@@ -17,6 +29,7 @@ const reservedHeaders = new Set([
   'content-length',
   'content-type',
   'cookie',
+  'dpop',
   'expect',
   'host',
   'keep-alive',
@@ -138,7 +151,17 @@ export const providerDefinitionSchema = z
       .array(text.regex(hostPatternPattern, 'must be a lower-case host name, or *. and a domain'))
       .max(listLengthMax)
       .optional(),
-    client_auth: z.enum(['basic', 'post', 'none']).default('post'),
+    client_auth: z
+      .enum(['basic', 'post', 'none', 'private_key_jwt', 'client_secret_jwt', 'tls'])
+      .default('post'),
+    assertion: z
+      .strictObject({
+        alg: z.enum(assertionAlgs).optional(),
+        iss: text.min(1).optional(),
+        aud: text.min(1).optional(),
+      })
+      .optional(),
+    dpop: z.boolean().default(false),
     basic_encoding: z.enum(['strict', 'raw']).default('strict'),
     basic_user: text.optional(),
     basic_password: text.optional(),
@@ -192,98 +215,13 @@ export const providerDefinitionSchema = z
       .prefault({}),
   })
   .superRefine((wire, context) => {
-    for (const { path, message } of crossFaults(wire)) {
+    for (const { path, message } of definitionFaults(wire)) {
       context.addIssue({ code: 'custom', path, message });
     }
   });
 
 /** A definition as written, with the defaults of its members. */
 export type WireDefinition = z.output<typeof providerDefinitionSchema>;
-
-/** Faults between members, which no member shows alone. */
-function crossFaults(wire: WireDefinition): { path: PropertyKey[]; message: string }[] {
-  const faults: { path: PropertyKey[]; message: string }[] = [];
-  const declared = Object.keys(wire.variables);
-  const requireDeclared = (template: string, known: string[], path: PropertyKey[]): void => {
-    for (const used of placeholders(template).filter((used) => !known.includes(used))) {
-      faults.push({
-        path,
-        message: `uses a placeholder that is not declared: ${used.slice(0, 64)}`,
-      });
-    }
-  };
-  for (const member of ['token_url', 'refresh_url', 'revoke_url', 'introspect_url'] as const) {
-    const template = wire[member] ?? '';
-    if (urlTemplateFault(template) === null) requireDeclared(template, declared, [member]);
-  }
-  for (const member of ['params', 'headers'] as const) {
-    for (const [key, value] of Object.entries(wire.request[member])) {
-      const known = [...placeholderSources, ...declared];
-      requireDeclared(String(value), known, ['request', member, key]);
-    }
-  }
-  for (const member of ['basic_user', 'basic_password'] as const) {
-    requireDeclared(wire[member] ?? '', ['client_id', 'client_secret', ...declared], [member]);
-  }
-  if (wire.request.method === 'GET' && wire.request.body_format !== 'query') {
-    faults.push({
-      path: ['request', 'body_format'],
-      message: 'must be query, for GET has no body',
-    });
-  }
-  if (wire.credential === 'access_token' && wire.grant_type === undefined) {
-    faults.push({ path: ['grant_type'], message: 'is required with credential access_token' });
-  }
-  return [...faults, ...rotationFaults(wire), ...ambiguityFaults(wire)];
-}
-
-function rotationFaults(wire: WireDefinition): { path: PropertyKey[]; message: string }[] {
-  const { class: rotationClass, grace_seconds: graceSeconds } = wire.rotation;
-  if (wire.credential === 'client' && rotationClass !== undefined && rotationClass !== 'S') {
-    return [
-      { path: ['rotation', 'class'], message: 'must be S: client credentials do not rotate' },
-    ];
-  }
-  const path = ['rotation', 'grace_seconds'];
-  if (rotationClass !== 'T') {
-    return graceSeconds === undefined
-      ? []
-      : [{ path, message: 'belongs to rotation class T only' }];
-  }
-  if (graceSeconds === undefined) return [{ path, message: 'is required by rotation class T' }];
-  if (replayBudgetMs(toRotation(wire)) > 0) return [];
-  return [{ path, message: 'is too short to replay a lost answer in: choose class F' }];
-}
-
-function ambiguityFaults(wire: WireDefinition): { path: PropertyKey[]; message: string }[] {
-  const path = ['ambiguity', 'probe'];
-  if (wire.ambiguity.probe !== 'introspection') return [];
-  if (wire.introspect_url === undefined) return [{ path, message: 'needs an introspect_url' }];
-  return wire.credential === 'refresh_token'
-    ? []
-    : [{ path, message: 'asks about refresh tokens, which this credential has not' }];
-}
-
-/** What is done about a lost answer, with the probe that the definition makes possible. */
-export function toAmbiguityRules(wire: WireDefinition): AmbiguityRules {
-  const canProbe = wire.introspect_url !== undefined && wire.credential === 'refresh_token';
-  return {
-    policy: wire.ambiguity.policy,
-    probe: wire.ambiguity.probe ?? (canProbe ? 'introspection' : 'none'),
-    confirmAfterSeconds: wire.ambiguity.confirm_after_seconds ?? null,
-  };
-}
-
-/** The rotation rule, with its default class. */
-export function toRotation(wire: WireDefinition): Rotation {
-  // The strictest class is the default; client credentials are not spent by being used.
-  const defaultClass = wire.credential === 'client' ? 'S' : 'F';
-  return {
-    class: wire.rotation.class ?? defaultClass,
-    graceSeconds: wire.rotation.grace_seconds ?? null,
-    oldAccessTokenDies: wire.rotation.old_access_token_dies,
-  };
-}
 
 function isRegex(source: string): boolean {
   try {

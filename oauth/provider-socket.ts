@@ -1,5 +1,6 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import type { ClientCertificate } from '../connections/client-certificate.ts';
 import type { AdmittedTarget, EgressGuard } from './egress.ts';
 import type { NotSent } from './token-endpoint.ts';
 import { isHostAllowed } from './url-template.ts';
@@ -15,6 +16,8 @@ interface ProviderDestination {
   egress: EgressGuard;
   /** Name server, TCP and TLS together. */
   deadlineMs: number;
+  /** Shown where the provider asks for one (RFC 8705 §2). */
+  clientCertificate: ClientCertificate | null;
   /** PEM; instead of the system's roots. */
   trustedCertificates?: string;
 }
@@ -23,7 +26,7 @@ interface ProviderDestination {
 export async function openProviderSocket(
   destination: ProviderDestination,
 ): Promise<Socket | NotSent> {
-  const { url, allowedHosts, egress, deadlineMs, trustedCertificates } = destination;
+  const { url, allowedHosts, egress, deadlineMs } = destination;
   if (allowedHosts !== null && !isHostAllowed(url.hostname, allowedHosts)) {
     return notSent('misconfigured', 'egress_refused');
   }
@@ -31,7 +34,7 @@ export async function openProviderSocket(
     const admission = await egress.admit(url);
     if (admission.kind === 'refused') return notSent('misconfigured', 'egress_refused');
     if (admission.kind === 'unresolved') return notSent('transient', admission.code);
-    return openSocket(admission, trustedCertificates, signal);
+    return openSocket(admission, destination, signal);
   });
 }
 
@@ -57,13 +60,13 @@ async function withDeadline(
 
 async function openSocket(
   target: AdmittedTarget,
-  trustedCertificates: string | undefined,
+  destination: ProviderDestination,
   signal: AbortSignal,
 ): Promise<Socket | NotSent> {
   if (signal.aborted) return notSent('transient', 'connect_timeout');
   const plain = await openTcp(target, signal);
   if (!target.secure || isNotSent(plain)) return plain;
-  return startTls(plain, target.hostname, trustedCertificates, signal);
+  return startTls(plain, target.hostname, destination, signal);
 }
 
 /** Connects to one of the admitted addresses; the name is not looked up again. */
@@ -103,7 +106,7 @@ function openTcp(target: AdmittedTarget, signal: AbortSignal): Promise<Socket | 
 function startTls(
   plain: Socket,
   hostname: string,
-  trustedCertificates: string | undefined,
+  { trustedCertificates, clientCertificate }: ProviderDestination,
   signal: AbortSignal,
 ): Promise<Socket | NotSent> {
   return new Promise((resolve) => {
@@ -113,6 +116,9 @@ function startTls(
       host: hostname,
       ...(isIP(hostname) === 0 ? { servername: hostname } : {}),
       ...(trustedCertificates === undefined ? {} : { ca: trustedCertificates }),
+      ...(clientCertificate === null
+        ? {}
+        : { cert: clientCertificate.certificate, key: clientCertificate.privateKey.reveal() }),
       ALPNProtocols: ['http/1.1'],
     });
     const abort = (): void => {

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Clock } from '../platform/clock.ts';
 import type { Secret } from '../platform/secret.ts';
+import { createDpopNonces } from './dpop.ts';
 import type { EgressGuard } from './egress.ts';
 import { exchangeHttp } from './http-exchange.ts';
 import { buildIntrospection, readIntrospection, type GrantActivity } from './introspection.ts';
@@ -14,7 +15,7 @@ const introspectionDeadlineMs = 10_000;
 const introspectionBodyMaxBytes = 64 * 1_024;
 const answerBodyMaxBytes = 1_024 * 1_024;
 
-/** Nothing has left this process: the refresh token is not spent. */
+/** Nothing has left this process, or nobody took it: the refresh token is not spent. */
 export interface NotSent {
   kind: 'not_sent';
   class: 'transient' | 'misconfigured';
@@ -77,6 +78,7 @@ export function createTokenEndpoint(dependencies: {
 }): TokenEndpoint {
   const { egress, clock, randomUuid, trustedCertificates } = dependencies;
   const connectDeadlineMs = dependencies.connectDeadlineMs ?? defaultConnectDeadlineMs;
+  const nonces = createDpopNonces();
   const sources = { wallMs: () => clock.wallMs(), randomUuid };
 
   function open(url: URL, request: TokenRequest): Promise<Socket | NotSent> {
@@ -85,6 +87,7 @@ export function createTokenEndpoint(dependencies: {
       allowedHosts: request.definition.allowedHosts,
       egress,
       deadlineMs: connectDeadlineMs,
+      clientCertificate: request.clientCertificate,
       ...(trustedCertificates === undefined ? {} : { trustedCertificates }),
     });
   }
@@ -94,10 +97,14 @@ export function createTokenEndpoint(dependencies: {
       const { definition, variables } = request;
       const url = renderUrl(definition.refreshUrl ?? definition.tokenUrl, variables);
       if (url === null) return notSent('misconfigured', 'url_incomplete');
-      const http = await buildTokenRequest(request, url, sources);
+      const http = await buildTokenRequest(request, url, sources, nonces.newest(url.origin));
       if (http === null) return notSent('misconfigured', 'request_incomplete');
       const socket = await open(url, request);
-      return 'kind' in socket ? socket : createConnection(socket, url, http);
+      return 'kind' in socket
+        ? socket
+        : createConnection(socket, url, http, (answer) => {
+            nonces.observe(url.origin, answer);
+          });
     },
 
     async introspect(request, refreshToken) {
@@ -121,19 +128,26 @@ export function createTokenEndpoint(dependencies: {
   };
 }
 
-function createConnection(socket: Socket, url: URL, http: HttpRequest): TokenConnection {
+function createConnection(
+  socket: Socket,
+  url: URL,
+  http: HttpRequest,
+  observe: (answer: TokenAnswer) => void,
+): TokenConnection {
   let isUsed = false;
   return {
     async send(limits) {
       if (isUsed) return notSent('transient', 'connection_closed');
       isUsed = true;
-      return exchangeHttp({
+      const answer = await exchangeHttp({
         socket,
         origin: url.origin,
         http,
         bodyMaxBytes: answerBodyMaxBytes,
         ...limits,
       });
+      observe(answer);
+      return answer;
     },
     close() {
       isUsed = true;

@@ -1,8 +1,11 @@
 import * as oauth from 'oauth4webapi';
+import type { ClientCertificate } from '../connections/client-certificate.ts';
+import type { PrivateKey } from '../connections/private-key.ts';
 import type { Secret } from '../platform/secret.ts';
 import type { ProviderDefinition } from './provider-definition.ts';
 import { captureRequest, type CapturedRequest } from './captured-request.ts';
 import { clientAuthOf } from './client-authentication.ts';
+import { proveDpop } from './dpop.ts';
 import { renderText } from './url-template.ts';
 
 /** What every request to a provider says of itself; a definition may say otherwise. */
@@ -17,6 +20,14 @@ export interface TokenRequest {
   variables: Record<string, string>;
   clientId: string;
   clientSecret: Secret | null;
+  /** Signs client assertions. */
+  privateKey: PrivateKey | null;
+  /** Shown in the TLS handshake whenever there is one: some providers want it beside a client secret. */
+  clientCertificate: ClientCertificate | null;
+  /** The connection's own key, for proofs of possession (RFC 9449). */
+  dpopKey: PrivateKey | null;
+  /** For parameters that name it; what is exchanged is `credential`. */
+  accessToken: Secret | null;
   /** What is exchanged: the refresh token, or the access token; null for client credentials. */
   credential: Secret | null;
   /** Sent only if the definition says so. */
@@ -31,7 +42,7 @@ export interface HttpRequest {
   body: string | null;
 }
 
-/** Time and chance for the `now` and `uuid` placeholders. */
+/** Time and chance, for assertions, proofs, and the `now` and `uuid` placeholders. */
 export interface RequestSources {
   wallMs(): number;
   randomUuid(): string;
@@ -39,22 +50,26 @@ export interface RequestSources {
 
 /**
  * Builds the request of a grant (RFC 6749 §4.4.2, §6) with oauth4webapi, and then what the definition
- * makes of it: parameters added, renamed and left out, the body format, headers. Null: the request
- * cannot be built, because a secret or a template's value is missing.
+ * makes of it: parameters added, renamed and left out, the body format, headers. Each call makes assertions
+ * and proofs anew. Null: the request cannot be built, because a secret, key or template's value is missing.
  */
 export async function buildTokenRequest(
   request: TokenRequest,
   url: URL,
   sources: RequestSources,
+  dpopNonce?: string,
 ): Promise<HttpRequest | null> {
-  const { definition } = request;
+  const { definition, accessToken } = request;
   const values = templateValues(request, sources);
   const headers = renderHeaders(definition, values);
-  const added = renderParams(definition, values);
-  const clientAuth = clientAuthOf(request);
+  const token = accessToken === null ? {} : { access_token: accessToken.reveal() };
+  const added = renderParams(definition, { ...values, ...token });
+  const clientAuth = await clientAuthOf(request, sources);
   if (headers === null || added === null || clientAuth === null) return null;
+  const proof = definition.dpop ? await proveDpop(request, url, sources, dpopNonce) : undefined;
+  if (proof === null) return null;
 
-  const grant = await captureGrant(request, clientAuth, url);
+  const grant = await captureGrant(request, clientAuth, url, proof);
   if (grant === null) return null;
   const params = new Map<string, string | number | boolean>(grant.params);
   for (const [name, value] of added) params.set(name, value);
@@ -83,6 +98,7 @@ async function captureGrant(
   request: TokenRequest,
   clientAuth: oauth.ClientAuth,
   url: URL,
+  proof: oauth.DPoPHandle | undefined,
 ): Promise<CapturedRequest | null> {
   const { definition, credential } = request;
   const scope =
@@ -91,7 +107,8 @@ async function captureGrant(
       : {};
   if (credential === null && definition.credential !== 'client') return null;
   const parameters = { ...credentialParameter(definition, credential), ...scope };
-  return captureRequest(request.clientId, 'token_endpoint', url, (server, client, options) => {
+  return captureRequest(request.clientId, 'token_endpoint', url, (server, client, capture) => {
+    const options = { ...capture, ...(proof === undefined ? {} : { DPoP: proof }) };
     if (definition.credential === 'refresh_token' && definition.grantType === 'refresh_token') {
       const { refresh_token: refreshToken = '', ...additionalParameters } = parameters;
       return oauth.refreshTokenGrantRequest(server, client, clientAuth, refreshToken, {

@@ -11,6 +11,7 @@ import { nonceBytes, open, seal, sealingKeyId } from './sealed-value.ts';
 const purposes = {
   'access-token': 'access',
   'refresh-token': 'refresh',
+  'dpop-key': 'refresh',
   'client-secrets': 'app',
   'sealed-result': 'sealed-result',
 } as const satisfies Record<SealedKind, DataKeyPurpose>;
@@ -45,6 +46,7 @@ export function createVault(options: VaultOptions): TokenVault {
       const keys = {
         'access-token': access,
         'refresh-token': refresh,
+        'dpop-key': refresh,
         'client-secrets': app,
         'sealed-result': sealedResult,
       };

@@ -1,9 +1,20 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { TokenManagerError } from '../../client/contract.ts';
 import type { App, AppInput } from '../../connections/app.ts';
+import type { ClientCertificate } from '../../connections/client-certificate.ts';
 import type { AppRegistry } from '../../connections/registry.ts';
+import type { Secret } from '../../platform/secret.ts';
 import { answerJson } from '../answer-json.ts';
-import { freeObject, identifier, line, pageQuery, secret } from '../fields.ts';
+import {
+  certificateChain,
+  freeObject,
+  identifier,
+  line,
+  pageQuery,
+  pemSecret,
+  privateKeyText,
+  secret,
+} from '../fields.ts';
 import type { GatewayApp } from '../gateway-env.ts';
 import { present } from '../present.ts';
 
@@ -16,6 +27,8 @@ const appAnswer = z
     provider: z.string(),
     client_id: z.string(),
     client_secret_count: z.number(),
+    has_private_key: z.boolean(),
+    client_certificate_expires_at: z.string().nullable(),
     overrides: z.record(z.string(), z.unknown()),
     limits: z.record(z.string(), z.unknown()),
     tenant_ids: z.array(z.string()).nullable(),
@@ -26,11 +39,29 @@ const appAnswer = z
   })
   .openapi('App');
 
+/** PEM or a JWK; PEM with a key id in an object of its own. */
+const privateKey = z
+  .union(
+    [
+      privateKeyText.transform((key) => ({ key, kid: null })),
+      z
+        .strictObject({ pem: pemSecret, kid: line })
+        .transform(({ pem, kid }) => ({ key: pem, kid })),
+    ],
+    'must be PEM, a JWK, or an object of pem and kid',
+  )
+  .openapi({ type: ['string', 'object'] });
+
 const appInput = z
   .strictObject({
     provider: identifier,
     client_id: line,
     client_secrets: z.array(secret).max(clientSecretsMax).optional(),
+    private_key: privateKey.nullable().optional(),
+    client_certificate: z
+      .strictObject({ certificate: certificateChain, private_key: pemSecret })
+      .nullable()
+      .optional(),
     overrides: freeObject.optional(),
     limits: freeObject.optional(),
     tenant_ids: z.array(identifier).max(tenantsMax).nullable().optional(),
@@ -124,11 +155,17 @@ function readInput(body: z.output<typeof appInput>): AppInput {
     clientId: body.client_id,
     ...present({
       clientSecrets: body.client_secrets,
+      privateKey: body.private_key,
+      clientCertificate: body.client_certificate && certificateOf(body.client_certificate),
       overrides: body.overrides,
       limits: body.limits,
       tenantIds: body.tenant_ids,
     }),
   };
+}
+
+function certificateOf(given: { certificate: string; private_key: Secret }): ClientCertificate {
+  return { certificate: given.certificate, privateKey: given.private_key };
 }
 
 function describeApp(app: App) {
@@ -137,6 +174,8 @@ function describeApp(app: App) {
     provider: app.provider,
     client_id: app.clientId,
     client_secret_count: app.clientSecretCount,
+    has_private_key: app.privateKeyType !== null,
+    client_certificate_expires_at: app.clientCertificateExpiresAt?.toISOString() ?? null,
     overrides: app.overrides,
     limits: app.limits,
     tenant_ids: app.tenantIds,

@@ -1,8 +1,10 @@
-import { randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomUUID, X509Certificate, type KeyObject } from 'node:crypto';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parseAppCredentials, type AppCredentials } from '../../connections/app-credentials.ts';
 import type { App, AppInput } from '../../connections/app.ts';
 import { Secret } from '../../platform/secret.ts';
+import { issueCertificates } from '../support/certificates.ts';
 import { createStoreFixture, type StoreFixture } from './store-fixture.ts';
 
 let fixture: StoreFixture;
@@ -36,11 +38,23 @@ async function stored(id: string): Promise<Record<string, unknown>> {
   return row;
 }
 
-async function openSecrets(id: string): Promise<unknown> {
+function pemOf(key: KeyObject): Secret {
+  return new Secret(key.export({ type: 'pkcs8', format: 'pem' }).toString());
+}
+
+function rsaPem(): Secret {
+  return pemOf(generateKeyPairSync('rsa', { modulusLength: 2_048 }).privateKey);
+}
+
+async function openCredentials(id: string): Promise<AppCredentials> {
   const { sealed_client_secrets, generation } = await stored(id);
   const owner = { tenantId: '', id, generation: Number(generation) };
   const opened = await fixture.vault.open('client-secrets', owner, sealed_client_secrets as Buffer);
-  return JSON.parse(opened.reveal());
+  return parseAppCredentials(opened);
+}
+
+async function openSecrets(id: string): Promise<string[]> {
+  return (await openCredentials(id)).clientSecrets.map((secret) => secret.reveal());
 }
 
 async function addApp(members: Partial<AppInput> = {}): Promise<string> {
@@ -132,8 +146,15 @@ describe('client secrets', () => {
     const values = ['cs-a', 'cs-b', 'cs-c'];
     await Promise.all(values.map((value) => put(id, { clientSecrets: secrets(value) })));
     expect(await stored(id)).toMatchObject({ generation: '4' });
-    const [value] = (await openSecrets(id)) as string[];
+    const [value] = await openSecrets(id);
     expect(values).toContain(value);
+  });
+
+  it('heal an app whose seal does not open, if the body brings all that is stored', async () => {
+    const id = await addApp({ clientSecrets: secrets('cs-1') });
+    await fixture.pool.query('update apps set sealed_client_secrets = $2 where id = $1', [id, 'x']);
+    await put(id, { clientSecrets: secrets('cs-2') });
+    expect(await openSecrets(id)).toEqual(['cs-2']);
   });
 
   it('can be taken away by an empty list', async () => {
@@ -180,6 +201,111 @@ describe('an endpoint on another host', () => {
     expect((await put(withSecret, { overrides: path })).app.overrides).toEqual(path);
     const withoutSecret = await addApp();
     expect((await put(withoutSecret, { overrides: elsewhere })).app.overrides).toEqual(elsewhere);
+  });
+});
+
+describe('where the variables of a host may lead', () => {
+  const overrides = {
+    token_url: 'https://${host}.example.com/${path}',
+    variables: { host: { pattern: '^[a-z]+$' }, path: { pattern: '^[a-z]+$' } },
+    allowed_hosts: ['a.example.com', 'b.example.com'],
+  };
+
+  it.each([
+    [
+      'another pattern',
+      { ...overrides, variables: { ...overrides.variables, host: { pattern: '^.*$' } } },
+    ],
+    [
+      'one more host',
+      { ...overrides, allowed_hosts: [...overrides.allowed_hosts, 'c.example.com'] },
+    ],
+    ['any host', { ...overrides, allowed_hosts: null }],
+  ])('is widened with all credentials only: %s', async (_name, wider) => {
+    const given = { clientSecrets: secrets('cs-1'), privateKey: { key: rsaPem(), kid: null } };
+    const id = await addApp({ overrides, ...given });
+    await expect(put(id, { overrides: wider })).rejects.toMatchObject({
+      errors: [{ pointer: '/client_secrets' }, { pointer: '/private_key' }],
+    });
+    await expect(put(id, { overrides: wider, clientSecrets: [] })).rejects.toMatchObject({
+      errors: [{ pointer: '/private_key' }],
+    });
+    expect((await put(id, { overrides: wider, ...given })).created).toBe(false);
+  });
+
+  it('is narrowed, and the pattern of another variable changed, without them', async () => {
+    const id = await addApp({ overrides, clientSecrets: secrets('cs-1') });
+    const variables = { ...overrides.variables, path: { pattern: '^.*$' } };
+    const narrower = { ...overrides, variables, allowed_hosts: ['a.example.com'] };
+    expect((await put(id, { overrides: narrower })).created).toBe(false);
+  });
+});
+
+describe('a private key and a client certificate', () => {
+  const signed = { token_url: tokenUrl, client_auth: 'private_key_jwt' };
+
+  it('are sealed beside the client secrets, and each may be replaced or taken away alone', async () => {
+    const { cert, key } = await issueCertificates(['client']);
+    const certificate = { certificate: cert, privateKey: new Secret(key) };
+    const id = `app-${randomUUID()}`;
+    const { app } = await put(id, {
+      overrides: signed,
+      clientSecrets: secrets('cs-1'),
+      privateKey: { key: rsaPem(), kid: 'k1' },
+      clientCertificate: certificate,
+    });
+    expect(app).toMatchObject({ clientSecretCount: 1, privateKeyType: 'RSA' });
+    expect(app.clientCertificateExpiresAt).toEqual(new Date(new X509Certificate(cert).validTo));
+    expect(inspect([app, await fixture.apps.get(id)], { depth: 9 })).not.toContain('PRIVATE KEY');
+
+    await put(id, { overrides: signed, clientSecrets: secrets('cs-2') });
+    expect(await openCredentials(id)).toMatchObject({ privateKey: { kid: 'k1', type: 'RSA' } });
+    const without = await put(id, { overrides: signed, privateKey: null, clientCertificate: null });
+    expect(without.app).toMatchObject({ privateKeyType: null, clientCertificateExpiresAt: null });
+    expect(await openSecrets(id)).toEqual(['cs-2']);
+  });
+
+  it('as a JWK brings its key id', async () => {
+    const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const jwk = JSON.stringify({ ...privateKey.export({ format: 'jwk' }), kid: 'k2' });
+    const overrides = { ...signed, assertion: { alg: 'ES256' } };
+    const id = await addApp({ overrides, privateKey: { key: new Secret(jwk), kid: null } });
+    expect(await openCredentials(id)).toMatchObject({ privateKey: { kid: 'k2', type: 'P-256' } });
+  });
+
+  it('are refused where they cannot do what they are for', async () => {
+    const refusal = (members: Partial<AppInput>, pointer: string) =>
+      expect(put(`app-${randomUUID()}`, { overrides: signed, ...members })).rejects.toMatchObject({
+        code: 'input_validation',
+        errors: [{ pointer }],
+      });
+    const { privateKey: p256 } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const { privateKey: short } = generateKeyPairSync('rsa', { modulusLength: 1_024 });
+    const [one, other] = await Promise.all([issueCertificates(['a']), issueCertificates(['b'])]);
+    const certificate = (cert: string, key: string) => ({
+      clientCertificate: { certificate: cert, privateKey: new Secret(key) },
+    });
+    await refusal({ privateKey: { key: new Secret('no key'), kid: null } }, '/private_key');
+    await refusal({ privateKey: { key: new Secret('{"kty":"oct"}'), kid: null } }, '/private_key');
+    await refusal({ privateKey: { key: pemOf(p256), kid: null } }, '/private_key');
+    await refusal({ privateKey: { key: pemOf(short), kid: null } }, '/private_key');
+    await refusal(certificate('no certificate', one.key), '/client_certificate/certificate');
+    await refusal(certificate(one.cert, 'no key'), '/client_certificate/private_key');
+    await refusal(certificate(one.cert, other.key), '/client_certificate/private_key');
+  });
+
+  it('a key that stays must fit the algorithm that a PUT asks for', async () => {
+    const id = await addApp({ overrides: signed, privateKey: { key: rsaPem(), kid: null } });
+    const overrides = { ...signed, assertion: { alg: 'ES256' } };
+    await expect(put(id, { overrides })).rejects.toMatchObject({
+      errors: [{ pointer: '/private_key', detail: 'must be P-256 to sign ES256' }],
+    });
+  });
+
+  it('a list of secrets as it was stored before there were others is still read', () => {
+    const { clientSecrets, ...others } = parseAppCredentials(new Secret('["cs-1","cs-2"]'));
+    expect(clientSecrets.map((secret) => secret.reveal())).toEqual(['cs-1', 'cs-2']);
+    expect(others).toEqual({ privateKey: null, clientCertificate: null });
   });
 });
 

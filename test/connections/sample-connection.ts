@@ -29,6 +29,7 @@ export function sampleConnection(members: Partial<Connection> = {}): Connection 
     rotationClass: 'F',
     hasAccessToken: true,
     hasRefreshToken: true,
+    hasDpopKey: false,
     tokenType: 'Bearer',
     scope: null,
     expiresAt: secondsLater(1_800),
@@ -80,6 +81,7 @@ export function sampleSubject(
     attempt: 5,
     sealedAccessToken: null,
     sealedRefreshToken: null,
+    sealedDpopKey: null,
     lastSentAt: null,
     refreshTokenExpiresAt: null,
     app: {

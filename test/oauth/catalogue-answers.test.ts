@@ -6,7 +6,7 @@ import { extractTokens } from '../../oauth/token-answer.ts';
 import { buildTokenRequest } from '../../oauth/token-request.ts';
 import { renderUrl } from '../../oauth/url-template.ts';
 import { Secret } from '../../platform/secret.ts';
-import { answerOf } from './definitions.ts';
+import { answerOf, noKeys } from './definitions.ts';
 
 /** What a provider documents, in its own shapes. */
 interface ProviderSample {
@@ -451,6 +451,7 @@ describe('the answers that providers document', () => {
           variables,
           clientId: 'client-1',
           clientSecret: new Secret('secret-1'),
+          ...noKeys,
           credential: new Secret('rt-1'),
           scope: 'a b',
         },

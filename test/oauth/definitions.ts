@@ -18,6 +18,14 @@ import type { TokenRequest } from '../../oauth/token-request.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { Secret } from '../../platform/secret.ts';
 
+/** A client that has nothing but a secret. */
+export const noKeys = {
+  privateKey: null,
+  clientCertificate: null,
+  dpopKey: null,
+  accessToken: null,
+};
+
 /** A definition that needs nothing but what the test is about. */
 export function defineProvider(members: Record<string, unknown> = {}): ProviderDefinition {
   return parseProviderDefinition({ token_url: 'https://as.example.com/token', ...members });
@@ -59,6 +67,7 @@ export async function connectTo(options: ExchangeOptions): Promise<TokenConnecti
     variables: {},
     clientId: 'client-1',
     clientSecret: new Secret('client-secret-1'),
+    ...noKeys,
     credential: new Secret('refresh-token-1'),
     scope: null,
     ...request,

@@ -9,7 +9,7 @@ import {
   type ScriptedTokenEndpoint,
   type Step,
 } from '../support/scripted-token-endpoint.ts';
-import { defineProvider, loopbackEgress } from './definitions.ts';
+import { defineProvider, loopbackEgress, noKeys } from './definitions.ts';
 
 let endpoint: ScriptedTokenEndpoint;
 
@@ -33,6 +33,7 @@ function introspect(members: Record<string, unknown> = {}, given: Partial<TokenR
       variables: {},
       clientId: 'client-1',
       clientSecret: new Secret('secret-1'),
+      ...noKeys,
       credential: null,
       scope: null,
       ...given,

@@ -6,7 +6,7 @@ import { createEgressGuard, parseEgressAllow } from '../../oauth/egress.ts';
 import { createTokenEndpoint } from '../../oauth/token-endpoint.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { Secret } from '../../platform/secret.ts';
-import { defineProvider } from './definitions.ts';
+import { defineProvider, noKeys } from './definitions.ts';
 
 /** An endpoint in a thread of its own: it answers although this thread stands still. */
 const endpointCode = `
@@ -45,6 +45,7 @@ test('an answer that came while the process was paused beyond its deadline is re
     variables: {},
     clientId: 'client',
     clientSecret: null,
+    ...noKeys,
     credential: new Secret('rt'),
     scope: null,
   });

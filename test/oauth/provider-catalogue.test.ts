@@ -77,6 +77,10 @@ describe('the catalogue', () => {
       credential: 'refresh_token',
       rotationClass: 'T',
       endpointHosts: ['https://${tenant}.example.com'],
+      hostVariablePatterns: { tenant: '^(?:^[a-z0-9-]{1,63}$)$' },
+      allowedHosts: null,
+      privateKeyAlg: null,
+      needsDpopKey: false,
     });
   });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { buildTokenRequest, type TokenRequest } from '../../oauth/token-request.ts';
 import { Secret } from '../../platform/secret.ts';
-import { defineProvider } from './definitions.ts';
+import { defineProvider, noKeys } from './definitions.ts';
 
 const url = new URL('https://as.example.com/token');
 const sources = { wallMs: () => 1_795_435_200_999, randomUuid: () => 'uuid-1' };
@@ -17,6 +17,7 @@ async function build(
       variables: {},
       clientId: 'client-1',
       clientSecret: new Secret(secret),
+      ...noKeys,
       credential: new Secret('rt-1'),
       scope: 'a b',
       ...rest,
