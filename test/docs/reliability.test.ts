@@ -34,4 +34,10 @@ describe('docs/reliability.md', () => {
     const documented = new Set(rows.map(({ name }) => name));
     expect([...new Set(tested)].filter((name) => !documented.has(name ?? ''))).toEqual([]);
   });
+
+  it('says for each of the 38 lessons which test pins it', () => {
+    const lessons = rows.map(({ name }) => name).filter((name) => /^L\d\d$/.test(name));
+    const numbers = Array.from({ length: 38 }, (_, index) => index + 1);
+    expect(lessons).toEqual(numbers.map((number) => `L${String(number).padStart(2, '0')}`));
+  });
 });
