@@ -1,9 +1,26 @@
+import type { AppLimits } from './app.ts';
+
 /** How much one app may send, over all its connections and replicas. */
 export interface AppSendLimits {
   /** So many sends in any stretch of so many seconds; the count at most `windowCountMax`. */
   perWindow: { count: number; seconds: number } | null;
   /** Sends under way at once at one host; at most `concurrencyMax`. */
   concurrency: number | null;
+}
+
+/**
+ * What holds for the sends of an app: its own limits, and the concurrency that the provider's definition
+ * allows one app and host. Windows in a definition are for one refresh token and no concern of the gate.
+ */
+export function appSendLimits(
+  limits: AppLimits,
+  definition: { concurrency: number | null },
+): AppSendLimits {
+  const concurrency = [limits.concurrency, definition.concurrency].filter((limit) => limit != null);
+  return {
+    perWindow: limits.per_window ?? null,
+    concurrency: concurrency.length === 0 ? null : Math.min(...concurrency),
+  };
 }
 
 export interface GateRequest {

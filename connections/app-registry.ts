@@ -7,12 +7,13 @@ import {
   replaceCredentials,
   type AppCredentials,
 } from './app-credentials.ts';
-import type { App, AppInput, ProviderRules } from './app.ts';
+import type { App, AppInput, AppLimits, ProviderRules } from './app.ts';
 import { checkClientCertificate } from './client-certificate.ts';
 import { missingCredentials, refuseRedirect } from './endpoint-redirect.ts';
 import { pageOf, parseCursor } from './page-cursor.ts';
 import { keyFault, keyTypeOf, type PrivateKeyType } from './private-key.ts';
 import type { AppRegistry } from './registry.ts';
+import { isNewRegistration, releaseConnections } from './resume-app.ts';
 import { queryStore, sqlStateOf, type Queryable } from './store-query.ts';
 import type { TokenVault } from './token-vault.ts';
 
@@ -36,7 +37,7 @@ interface AppRow {
   private_key_type: PrivateKeyType | null;
   client_certificate_expires_at: Date | null;
   overrides: Record<string, unknown>;
-  limits: Record<string, unknown>;
+  limits: AppLimits;
   tenant_ids: string[] | null;
   paused_until: Date | null;
   paused_reason: string | null;
@@ -80,12 +81,33 @@ export function createAppRegistry(dependencies: {
         const stored = await find(appId);
         refuseRedirect(input, stored?.app, providers);
         const app = await write(appId, input, stored);
-        if (app !== undefined) return { app, created: stored === undefined };
+        if (app === undefined) continue;
+        if (stored !== undefined && isNewRegistration(input, stored.app)) {
+          await releaseConnections(store, appId);
+        }
+        return { app, created: stored === undefined };
       }
       throw new TokenManagerError('store_unavailable', {
         detail: 'The app is being written by others; try again.',
         retryAfterSeconds: 1,
       });
+    },
+
+    async resume(appId) {
+      const [row] = await queryStore<AppRow>(store, {
+        name: 'resume-app',
+        text: `with resumed as (
+            update apps set paused_until = null, paused_reason = null, updated_at = now()
+            where id = $1 returning *
+          ), forgotten as (
+            delete from app_gates g using resumed where g.app_id = resumed.id
+          )
+          select ${appColumns} from resumed`,
+        values: [appId],
+      });
+      if (row === undefined) throw new TokenManagerError('app_not_found');
+      await releaseConnections(store, appId);
+      return appFromRow(row);
     },
 
     async delete(appId) {
@@ -149,7 +171,7 @@ export function createAppRegistry(dependencies: {
           }
         : {
             name: 'update-app',
-            text: `update apps set provider = $2, client_id = $3,
+            text: `with written as (update apps set provider = $2, client_id = $3,
                 generation = generation + case when $4::integer is null then 0 else 1 end,
                 client_secret_count = coalesce($4, client_secret_count),
                 sealed_client_secrets = coalesce($5, sealed_client_secrets),
@@ -157,12 +179,16 @@ export function createAppRegistry(dependencies: {
                 overrides = coalesce($7::jsonb, overrides), limits = coalesce($8::jsonb, limits),
                 tenant_ids = case when $10 then $9::text[] else tenant_ids end,
                 private_key_type = $11, client_certificate_expires_at = $12,
-                paused_until = case when $4::integer is null and client_id = $3 then paused_until end,
-                paused_reason = case when $4::integer is null and client_id = $3 then paused_reason end,
+                paused_until = case when not $14::boolean then paused_until end,
+                paused_reason = case when not $14::boolean then paused_reason end,
                 updated_at = now()
               where id = $1 and generation = $13
-              returning ${appColumns}`,
-            values: [...values, stored.generation],
+              returning *
+            ), forgotten as (
+              delete from app_gates g using written where g.app_id = written.id and $14::boolean
+            )
+            select ${appColumns} from written`,
+            values: [...values, stored.generation, isNewRegistration(input, stored.app)],
           },
     );
     return row && appFromRow(row);

@@ -16,7 +16,7 @@ export interface App {
   clientCertificateExpiresAt: Date | null;
   /** Deep-merged over the provider's definition. */
   overrides: Record<string, unknown>;
-  limits: Record<string, unknown>;
+  limits: AppLimits;
   /** Who may use it; null for every tenant. */
   tenantIds: string[] | null;
   /** Null beside a reason: until somebody resumes it. */
@@ -25,6 +25,16 @@ export interface App {
   pausedReason: string | null;
   createdAt: Date;
   updatedAt: Date;
+}
+
+/** As `PUT /v1/apps` brings them; absent members limit nothing. */
+export interface AppLimits {
+  /** Sends of the app, over all its connections; the count at most `windowCountMax`. */
+  per_window?: { count: number; seconds: number };
+  /** Sends of the app under way at once at one host; at most `concurrencyMax`. */
+  concurrency?: number;
+  /** Least time between two exchanges of one connection of the app. */
+  min_interval_seconds?: number;
 }
 
 /** Nothing is sent for a paused app; once its time is over, one probe is. */
@@ -44,7 +54,7 @@ export interface AppInput {
   privateKey?: PrivateKeyInput | null;
   clientCertificate?: ClientCertificate | null;
   overrides?: Record<string, unknown>;
-  limits?: Record<string, unknown>;
+  limits?: AppLimits;
   tenantIds?: string[] | null;
 }
 

@@ -5,6 +5,7 @@ import {
   connectionTables,
   type ConnectionRow,
 } from './connection-row.ts';
+import type { AppLimits } from './app.ts';
 import { commitLateTokens, commitTokens } from './commit-tokens.ts';
 import type {
   AttemptRecord,
@@ -83,7 +84,7 @@ interface SubjectRow extends ConnectionRow {
   app_generation: string;
   sealed_client_secrets: Buffer | null;
   overrides: Record<string, unknown>;
-  limits: Record<string, unknown>;
+  limits: AppLimits;
   intent_generation: string | null;
   intent_attempt: string;
   claim_id: string;

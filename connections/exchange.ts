@@ -1,4 +1,5 @@
 import type { FailureClass, ReauthorizationReason, RefreshTrigger } from '../client/contract.ts';
+import type { AppLimits } from './app.ts';
 import type { Connection, RotationClass } from './connection.ts';
 import type { SealedValue } from './token-vault.ts';
 
@@ -36,7 +37,7 @@ export interface ExchangeSubject {
     generation: number;
     sealedClientSecrets: Buffer | null;
     overrides: Record<string, unknown>;
-    limits: Record<string, unknown>;
+    limits: AppLimits;
     pausedReason: string | null;
     pausedUntil: Date | null;
   };

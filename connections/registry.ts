@@ -95,6 +95,12 @@ export interface AppRegistry {
   list(filter: { limit: number; cursor?: string }): Promise<Page<App>>;
   /** Throws `provider_not_found`, `input_validation`. */
   put(appId: string, input: AppInput): Promise<{ app: App; created: boolean }>;
+  /**
+   * Ends a pause, forgets what the gates of the app hold against it, and lets its connections that wait
+   * for a correct registration go, spread over time. Idempotent; a PUT of other credentials does it too.
+   * Throws `app_not_found`.
+   */
+  resume(appId: string): Promise<App>;
   /** Throws `app_not_found`, `app_in_use`. */
   delete(appId: string): Promise<void>;
 }

@@ -7,6 +7,8 @@ const secondsMax = 20 * 365 * 86_400;
 /** A verdict may wait this long for its second hearing; callers meet failures meanwhile. */
 const confirmAfterMaxSeconds = 3_600;
 const textLengthMax = 1_024;
+/** Sends of one refresh token, whose times are kept in its connection's row. */
+const windowCountMax = 100;
 const listLengthMax = 100;
 /** Signatures of client assertions (RFC 7518 §3.1, RFC 8037 §3.1). */
 const assertionAlgs = [
@@ -208,7 +210,7 @@ export const providerDefinitionSchema = z
       .strictObject({
         min_interval_seconds: seconds.default(1),
         per_window: z
-          .strictObject({ count: z.int().positive(), seconds: positiveSeconds })
+          .strictObject({ count: z.int().positive().max(windowCountMax), seconds: positiveSeconds })
           .optional(),
         concurrency: z.int().positive().optional(),
       })

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { TokenManagerError } from '../../client/contract.ts';
-import type { App, AppInput } from '../../connections/app.ts';
+import type { App, AppInput, AppLimits } from '../../connections/app.ts';
+import { concurrencyMax, windowCountMax } from '../../connections/app-gate.ts';
 import type { ClientCertificate } from '../../connections/client-certificate.ts';
 import type { AppRegistry } from '../../connections/registry.ts';
 import type { Secret } from '../../platform/secret.ts';
@@ -14,12 +15,28 @@ import {
   pemSecret,
   privateKeyText,
   secret,
+  wholeJsonNumber,
 } from '../fields.ts';
 import type { GatewayApp } from '../gateway-env.ts';
 import { present } from '../present.ts';
 
 const clientSecretsMax = 8;
 const tenantsMax = 10_000;
+const windowSecondsMax = 86_400;
+const minIntervalMaxSeconds = 86_400;
+
+const limits = z
+  .strictObject({
+    per_window: z
+      .strictObject({
+        count: wholeJsonNumber(1, windowCountMax),
+        seconds: wholeJsonNumber(1, windowSecondsMax),
+      })
+      .optional(),
+    concurrency: wholeJsonNumber(1, concurrencyMax).optional(),
+    min_interval_seconds: z.number().min(0).max(minIntervalMaxSeconds).optional(),
+  })
+  .openapi('AppLimits');
 
 const appAnswer = z
   .object({
@@ -30,7 +47,7 @@ const appAnswer = z
     has_private_key: z.boolean(),
     client_certificate_expires_at: z.string().nullable(),
     overrides: z.record(z.string(), z.unknown()),
-    limits: z.record(z.string(), z.unknown()),
+    limits,
     tenant_ids: z.array(z.string()).nullable(),
     paused_until: z.string().nullable(),
     paused_reason: z.string().nullable(),
@@ -63,7 +80,7 @@ const appInput = z
       .nullable()
       .optional(),
     overrides: freeObject.optional(),
-    limits: freeObject.optional(),
+    limits: limits.optional(),
     tenant_ids: z.array(identifier).max(tenantsMax).nullable().optional(),
   })
   .openapi('AppInput');
@@ -93,6 +110,14 @@ const getAppRoute = createRoute({
   summary: 'An app; never its secrets',
   request: { params, query },
   responses: { 200: answered('The app.') },
+});
+
+const resumeAppRoute = createRoute({
+  method: 'post',
+  path: '/v1/apps/{app_id}/resume',
+  summary: 'End a pause of an app, after its registration was put right at the provider',
+  request: { params, query },
+  responses: { 200: answered('The app; its connections are refreshed again, spread over time.') },
 });
 
 const deleteAppRoute = createRoute({
@@ -137,6 +162,11 @@ export function addAppRoutes(app: GatewayApp, { apps }: { apps: AppRegistry }): 
     return answerJson(c, describeApp(found), 200);
   });
 
+  app.openapi(resumeAppRoute, async (c) => {
+    const app = await apps.resume(c.req.valid('param').app_id);
+    return answerJson(c, describeApp(app), 200);
+  });
+
   app.openapi(deleteAppRoute, async (c) => {
     await apps.delete(c.req.valid('param').app_id);
     return c.body(null, 204);
@@ -158,7 +188,7 @@ function readInput(body: z.output<typeof appInput>): AppInput {
       privateKey: body.private_key,
       clientCertificate: body.client_certificate && certificateOf(body.client_certificate),
       overrides: body.overrides,
-      limits: body.limits,
+      limits: body.limits && readLimits(body.limits),
       tenantIds: body.tenant_ids,
     }),
   };
@@ -166,6 +196,10 @@ function readInput(body: z.output<typeof appInput>): AppInput {
 
 function certificateOf(given: { certificate: string; private_key: Secret }): ClientCertificate {
   return { certificate: given.certificate, privateKey: given.private_key };
+}
+
+function readLimits(body: z.output<typeof limits>): AppLimits {
+  return present(body);
 }
 
 function describeApp(app: App) {

@@ -309,25 +309,6 @@ describe('a private key and a client certificate', () => {
   });
 });
 
-describe('a pause of the app', () => {
-  const pause = async (id: string) =>
-    fixture.pool.query(
-      `update apps set paused_until = 'infinity', paused_reason = 'invalid_client' where id = $1`,
-      [id],
-    );
-
-  it.each([
-    ['new secrets', { clientSecrets: secrets('cs-2') }, true],
-    ['another client id', { clientId: 'other' }, true],
-    ['a new limit', { limits: { concurrency: 1 } }, false],
-  ])('and a PUT with %s: over %s', async (_name, members, isOver) => {
-    const id = await addApp({ clientSecrets: secrets('cs-1') });
-    await pause(id);
-    await put(id, members);
-    expect((await stored(id))['paused_reason']).toBe(isOver ? null : 'invalid_client');
-  });
-});
-
 describe('deleting an app', () => {
   it('is refused while connections use it, tombstones too', async () => {
     const id = await addApp();

@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream';
-import type { RefreshResult } from '../../client/contract.ts';
+import { TokenManagerError, type RefreshResult } from '../../client/contract.ts';
 import type { App } from '../../connections/app.ts';
 import type { Connection } from '../../connections/connection.ts';
 import type {
@@ -189,6 +189,10 @@ export function createFakeGateway(options: FakeOptions = {}) {
         app: appRow({ id, clientSecretCount: input.clientSecrets?.length ?? 0 }),
         created: id !== 'a1',
       }),
+    resume: (id) =>
+      id === 'a1'
+        ? Promise.resolve(appRow())
+        : Promise.reject(new TokenManagerError('app_not_found')),
     delete: () => Promise.resolve(),
   };
   const lines: string[] = [];

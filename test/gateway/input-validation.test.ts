@@ -95,6 +95,32 @@ describe('bodies', () => {
     expect(puts).toHaveLength(0);
   });
 
+  it.each([
+    [{ per_window: { count: 0, seconds: 60 } }, '/limits/per_window/count'],
+    [{ per_window: { count: 1_001, seconds: 60 } }, '/limits/per_window/count'],
+    [{ per_window: { count: 1 } }, '/limits/per_window/seconds'],
+    [{ per_window: { count: 1, seconds: 0.5 } }, '/limits/per_window/seconds'],
+    [{ concurrency: 0 }, '/limits/concurrency'],
+    [{ concurrency: '5' }, '/limits/concurrency'],
+    [{ min_interval_seconds: -1 }, '/limits/min_interval_seconds'],
+    [{ per_second: 5 }, '/limits/per_second'],
+    [{ per_window: { count: 1, seconds: 1, burst: 2 } }, '/limits/per_window/burst'],
+  ])('an app with limits %j is refused by JSON pointer', async (limits, pointer) => {
+    const body = { provider: 'demo', client_id: 'client', limits };
+    const faults = refused(await call(createFakeGateway().app, 'PUT', '/v1/apps/a1', body));
+    expect(faults).toMatchObject([{ pointer }]);
+  });
+
+  it('takes every limit an app may have', async () => {
+    const limits = {
+      per_window: { count: 1_000, seconds: 86_400 },
+      concurrency: 1_000,
+      min_interval_seconds: 0.5,
+    };
+    const body = { provider: 'demo', client_id: 'client', limits };
+    expect((await call(createFakeGateway().app, 'PUT', '/v1/apps/a1', body)).status).toBe(200);
+  });
+
   it('reports every fault at once', async () => {
     const faults = refused(await call(createFakeGateway().app, 'PUT', '/v1/connections/c1', {}));
     expect(faults.map(({ pointer }) => pointer)).toEqual(['/tenant_id', '/app_id']);

@@ -190,6 +190,10 @@ describe('apps', () => {
       created_at: '2026-11-23T12:00:00.000Z',
       updated_at: '2026-11-23T12:00:00.000Z',
     });
+    const resumed = await call(app, 'POST', '/v1/apps/a1/resume');
+    expect([resumed.status, resumed.json['id']]).toEqual([200, 'a1']);
+    const unknown = await call(app, 'POST', '/v1/apps/a2/resume');
+    expect([unknown.status, unknown.json['code']]).toEqual([404, 'app_not_found']);
     const list = await call(app, 'GET', '/v1/apps');
     expect(list.json).toMatchObject({ items: [{ id: 'a1' }], next_cursor: 'next' });
     const deleted = await call(app, 'DELETE', '/v1/apps/a1');

@@ -393,6 +393,42 @@ const samples: Record<string, ProviderSample> = {
     extracted: { expiresInSeconds: 1800, refreshExpiresInSeconds: 2592000, scope: 'tickets:read' },
     failures: [invalidGrant, [401, error('invalid_client'), 'misconfigured', 'invalid_client']],
   },
+  zoho: {
+    variables: { accounts_host: 'accounts.zoho.eu' },
+    url: 'https://accounts.zoho.eu/oauth/v2/token',
+    format: 'form',
+    auth: 'post',
+    success: {
+      access_token: 'at-2',
+      token_type: 'Bearer',
+      expires_in: 3600,
+      scope: 'ZohoCRM.modules.READ',
+      api_domain: 'https://www.zohoapis.eu',
+    },
+    extracted: {
+      refreshToken: null,
+      expiresInSeconds: 3600,
+      scope: 'ZohoCRM.modules.READ',
+      metadata: { api_domain: 'https://www.zohoapis.eu' },
+    },
+    failures: [
+      [200, error('invalid_code'), 'permanent', 'invalid_code'],
+      [200, error('invalid_client'), 'misconfigured', 'invalid_client'],
+      [200, error('invalid_client_secret'), 'misconfigured', 'invalid_client_secret'],
+      // More than ten a refresh token in ten minutes; the code alone says nothing of it.
+      [
+        400,
+        {
+          error: 'Access Denied',
+          error_description:
+            'You have made too many requests continuously. Please try again after some time.',
+          status: 'failure',
+        },
+        'rate_limited',
+        'http_400',
+      ],
+    ],
+  },
   zoom: {
     url: 'https://zoom.us/oauth/token',
     format: 'form',
@@ -528,6 +564,8 @@ describe('definitions of one provider for many hosts', () => {
     ['okta', { domain: 'evil.example' }],
     ['auth0', { domain: 'evil.example/.auth0.com' }],
     ['zendesk', { subdomain: 'evil.example/' }],
+    ['zoho', { accounts_host: 'accounts.zoho.evil.example' }],
+    ['zoho', { accounts_host: 'accounts-zoho.com' }],
     ['microsoft', { tenant: '../evil' }],
     ['gitlab', { redirect_uri: 'no uri' }],
   ])('%s refuses %j', (provider, variables) => {

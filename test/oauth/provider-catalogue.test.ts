@@ -36,6 +36,7 @@ describe('the catalogue', () => {
       'slack',
       'xero',
       'zendesk',
+      'zoho',
       'zoom',
     ]);
     for (const name of catalogue.names().filter((name) => name !== 'generic')) {
