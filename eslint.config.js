@@ -1,3 +1,4 @@
+import { builtinModules } from 'node:module';
 import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
@@ -43,7 +44,8 @@ const temporalPackages = {
   message: 'This room does not know Temporal; ask for a port as an argument instead.',
 };
 const nodeBuiltIns = {
-  group: ['node:*'],
+  // Also without the prefix, and in folders of theirs: `fs`, `timers/promises`.
+  regex: `^(?:node:|(?:${builtinModules.join('|')})(?:/|$))`,
   message: 'Workflow code is deterministic: no Node built-ins.',
 };
 /** Packages a room must not import, beside the import table. */

@@ -65,6 +65,9 @@ describe('the import table', () => {
     ['gateway', '@temporalio/client', noTemporal],
     ['workflows', 'node:crypto', deterministic],
     ['workflows', 'node:timers/promises', deterministic],
+    ['workflows', 'crypto', deterministic],
+    ['workflows', 'fs', deterministic],
+    ['workflows', 'timers/promises', deterministic],
   ])('refuses %s the import of %s', async (room, specifier, message) => {
     const faults = await importFaults(`${room}/virtual.ts`, use(specifier));
     expect(faults).toHaveLength(1);
