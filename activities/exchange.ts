@@ -318,6 +318,7 @@ export class Exchange {
         await store.markUncertain(
           { ...replay, connectionId: subject.connection.id },
           dueAfterMs(decision),
+          this.#facts.input.trigger,
         );
         return { next: 'end', result: resultOf(subject.connection, 'uncertain') };
     }

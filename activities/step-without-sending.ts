@@ -81,6 +81,7 @@ export async function resolve(
   await store.markUncertain(
     { connectionId: connection.id, generation, attempt },
     dueAfterMs(decision),
+    input.trigger,
   );
   // Tokens that lie in the intent are stored in place of a replay, whatever the class allows.
   const isDue = intent.late !== null || decision.kind !== 'wait';

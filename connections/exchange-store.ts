@@ -1,4 +1,6 @@
 import type { QueryResultRow } from 'pg';
+import type { RefreshTrigger } from '../client/contract.ts';
+import { logAttempt } from './attempts-log.ts';
 import {
   connectionColumns,
   connectionFromRow,
@@ -52,9 +54,14 @@ export interface ExchangeStore {
   postpone(postponement: Postponement): Promise<void>;
   /**
    * An intent past its answer_by that nobody settled: the connection is uncertain from now on, and due
-   * after so many milliseconds; null: never of its own accord.
+   * after so many milliseconds; null: never of its own accord. The log names the run that made the
+   * attempt, and what triggered the one that finds it.
    */
-  markUncertain(fence: Fence, refreshDueAfterMs: number | null): Promise<void>;
+  markUncertain(
+    fence: Fence,
+    refreshDueAfterMs: number | null,
+    trigger: RefreshTrigger,
+  ): Promise<void>;
 }
 
 export function createExchangeStore(store: Queryable): ExchangeStore {
@@ -69,7 +76,7 @@ export function createExchangeStore(store: Queryable): ExchangeStore {
         ? settleVerdict(store, settlement)
         : settleFailure(store, settlement),
     postpone: (postponement) => postpone(store, postponement),
-    markUncertain: (fence, dueAfterMs) => markUncertain(store, fence, dueAfterMs),
+    markUncertain: (fence, dueAfterMs, trigger) => markUncertain(store, fence, dueAfterMs, trigger),
   };
 }
 
@@ -222,14 +229,32 @@ async function markUncertain(
   store: Queryable,
   fence: Fence,
   refreshDueAfterMs: number | null,
+  trigger: RefreshTrigger,
 ): Promise<void> {
   await queryStore(store, {
     name: 'mark-uncertain',
-    text: `update connections c
+    text: `with target as (
+        select c.id, i.workflow_run_id,
+          extract(epoch from least(clock_timestamp(), i.answer_by) - i.sent_at) * 1000 as open_ms
+        from connections c
+        join refresh_intents i on i.connection_id = c.id
+          and i.generation = c.generation and i.attempt = c.attempt
+        where c.id = $1 and c.generation = $2 and c.attempt = $3 and c.uncertain_since is null
+        for update of c
+      ), ${logAttempt({
+        source: 'target',
+        outcome: `'uncertain'`,
+        class: `'ambiguous'`,
+        code: `'end_unknown'`,
+        durationMs: 'greatest(open_ms, 0)::integer',
+        trigger: '$5::text',
+        runId: 'workflow_run_id',
+      })}
+      update connections c
       set uncertain_since = clock_timestamp(),
         refresh_due_at = clock_timestamp() + make_interval(secs => $4::double precision / 1000),
         updated_at = now()
-      where c.id = $1 and c.generation = $2 and c.attempt = $3 and c.uncertain_since is null`,
-    values: [fence.connectionId, fence.generation, fence.attempt, refreshDueAfterMs],
+      from target where c.id = target.id`,
+    values: [fence.connectionId, fence.generation, fence.attempt, refreshDueAfterMs, trigger],
   });
 }

@@ -5,6 +5,8 @@ import {
 } from '../support/scripted-token-endpoint.ts';
 import { startTestStack, type TestStack } from '../support/test-stack.ts';
 
+const runThatDied = '01890000-0000-7000-8000-000000000000';
+
 let stack: TestStack;
 let endpoint: ScriptedTokenEndpoint;
 let appId: string;
@@ -96,7 +98,31 @@ describe('GET /v1/connections/{id}/attempts tells how an attempt ended', () => {
     await stack.getToken(id, '?wait_seconds=3');
     endpoint.clearScript();
     const { items } = await attemptsOf(id);
-    expect(items).toMatchObject([{ ...line, trigger: 'read' }]);
+    // The oldest: a lost answer is resolved by attempts of its own.
+    expect(items.at(-1)).toMatchObject({ ...line, trigger: 'read' });
+  });
+
+  it('an attempt that ended with its process, by the run that made it', async () => {
+    const id = await stack.addConnection(appId, endpoint.grant());
+    await stack.database.pool.query(
+      `with taken as (update connections set attempt = attempt + 1 where id = $1
+         returning id, generation, attempt)
+       insert into refresh_intents (connection_id, generation, attempt, replays, claim_id,
+         workflow_run_id, first_sent_at, sent_at, answer_by)
+       select id, generation, attempt, 0, gen_random_uuid(), $2, sent, sent, sent + interval '63 s'
+       from taken, (values (now() - interval '5 min')) as sends (sent)`,
+      [id, runThatDied],
+    );
+    await stack.getToken(id, '?wait_seconds=3');
+    const { items } = await attemptsOf(id);
+    expect(items.at(-1)).toMatchObject({
+      outcome: 'uncertain',
+      class: 'ambiguous',
+      code: 'end_unknown',
+      trigger: 'read',
+      duration_ms: 63_000,
+      run_id: runThatDied,
+    });
   });
 
   it('a refusal to call the address, of which nothing was sent', async () => {

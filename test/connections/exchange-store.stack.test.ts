@@ -206,13 +206,16 @@ describe('an intent that nobody settled', () => {
   it('makes the connection uncertain, once, and only its own', async () => {
     const id = await fixture.addConnection();
     const claim = await takeClaim(fixture.exchanges, claimRequest(id, { answerWithinMs: 0 }));
-    await fixture.exchanges.markUncertain({ ...claim, attempt: 0 }, 60_000);
-    await fixture.exchanges.markUncertain({ ...claim, generation: 2 }, 60_000);
+    await fixture.exchanges.markUncertain({ ...claim, attempt: 0 }, 60_000, 'read');
+    await fixture.exchanges.markUncertain({ ...claim, generation: 2 }, 60_000, 'read');
     expect(await fixture.row(id)).toMatchObject({ uncertain_since: null });
-    await fixture.exchanges.markUncertain(claim, 60_000);
+    await fixture.exchanges.markUncertain(claim, 60_000, 'read');
     const { uncertain_since, refresh_due_at } = await fixture.row(id);
     expect((refresh_due_at as Date).getTime() - (uncertain_since as Date).getTime()).toBe(60_000);
-    await fixture.exchanges.markUncertain(claim, null);
+    await fixture.exchanges.markUncertain(claim, null, 'read');
     expect(await fixture.row(id)).toMatchObject({ uncertain_since, refresh_due_at });
+    expect(await fixture.attempts(id)).toEqual([
+      { outcome: 'uncertain', class: 'ambiguous', code: 'end_unknown' },
+    ]);
   });
 });

@@ -110,7 +110,7 @@ describe('a database that refuses writes', () => {
       () => exchanges.settle(end),
       () => exchanges.settle(verdict(claim)),
       () => exchanges.postpone(end),
-      () => exchanges.markUncertain(claim, null),
+      () => exchanges.markUncertain(claim, null, 'read'),
     ];
     for (const write of writes) await expect(write()).rejects.toMatchObject(away);
   });
@@ -121,7 +121,9 @@ describe('a database that refuses writes', () => {
     await transaction.query('grant select on connections to reader');
     await transaction.query('set local role reader');
     const fence = { connectionId: 'c', generation: 1, attempt: 1 };
-    await expect(transaction.exchanges.markUncertain(fence, null)).rejects.toMatchObject(away);
+    await expect(transaction.exchanges.markUncertain(fence, null, 'read')).rejects.toMatchObject(
+      away,
+    );
     await transaction.commit();
     await fixture.pool.query('drop owned by reader; drop role reader');
   });
