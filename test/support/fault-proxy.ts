@@ -14,7 +14,8 @@ type When = 'before' | 'after';
 export type Fault =
   | { kind: 'hold'; when: When; until: Promise<unknown> }
   | { kind: 'delay'; when: When; ms: number }
-  | { kind: 'drop'; when: When }
+  /** `until`: the connection is held open before it is dropped. */
+  | { kind: 'drop'; when: When; until?: Promise<unknown> }
   | { kind: 'reset'; when: When }
   | { kind: 'bad_gateway'; when: When }
   /** A complete answer of the proxy's own, such as 503 or 429 with Retry-After. */
@@ -46,7 +47,10 @@ export interface FaultProxy {
    * The next request that fits meets the fault; with `times: 'always'` every one until `clear`. Faults
    * are met in the order in which they were injected.
    */
-  inject(fault: Fault, options?: { times?: number | 'always'; holding?: string }): void;
+  inject(
+    fault: Fault,
+    options?: { times?: number | 'always'; holding?: string; path?: string },
+  ): void;
   clear(): void;
   /** Resolves when so many requests have arrived. */
   waitForRequests(count: number): Promise<void>;
@@ -71,6 +75,7 @@ interface Injected {
   fault: Fault;
   remaining: number;
   holding: string | undefined;
+  path: string | undefined;
 }
 
 interface Answer {
@@ -95,7 +100,11 @@ export async function startFaultProxy(
 
   function takeFault(request: IncomingMessage, body: string): Fault | undefined {
     if (request.method !== 'POST') return undefined;
-    const entry = injected.find(({ holding }) => holding === undefined || body.includes(holding));
+    const entry = injected.find(
+      ({ holding, path }) =>
+        (holding === undefined || body.includes(holding)) &&
+        (path === undefined || path === request.url),
+    );
     if (entry === undefined) {
       const chosen = options.chooseFault?.({ path: request.url ?? '', body });
       if (chosen !== undefined) truth.faults += 1;
@@ -183,8 +192,8 @@ export async function startFaultProxy(
     origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     truth: () => ({ ...truth }),
     requestsHolding: (text) => bodies.filter((body) => body.includes(text)).length,
-    inject(fault, { times = 1, holding } = {}) {
-      injected.push({ fault, holding, remaining: times === 'always' ? Infinity : times });
+    inject(fault, { times = 1, holding, path } = {}) {
+      injected.push({ fault, holding, path, remaining: times === 'always' ? Infinity : times });
     },
     clear() {
       injected = [];
@@ -217,6 +226,7 @@ async function meet(
       await sleep(fault.ms);
       return false;
     case 'drop':
+      await fault.until;
       response.socket?.destroy();
       return true;
     case 'reset':

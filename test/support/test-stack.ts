@@ -34,7 +34,11 @@ export interface TestStack {
   logText(): string;
   call(method: string, path: string, body?: unknown): Promise<Answer>;
   /** Registers an app of the provider `generic` whose token endpoint is at the URL. */
-  addApp(tokenUrl: string, overrides?: Record<string, unknown>): Promise<string>;
+  addApp(
+    tokenUrl: string,
+    overrides?: Record<string, unknown>,
+    client?: { id: string; secret: string },
+  ): Promise<string>;
   /** Imports a connection whose access token has expired; answers its id. */
   addConnection(
     appId: string,
@@ -151,12 +155,16 @@ export async function startTestStack(
     },
     logText: () => logged.join(''),
     call,
-    async addApp(tokenUrl, overrides = {}) {
+    async addApp(
+      tokenUrl,
+      overrides = {},
+      client = { id: 'client', secret: 'client-secret-canary' },
+    ) {
       const appId = `app-${randomUUID()}`;
       await put(`/v1/apps/${appId}`, {
         provider: 'generic',
-        client_id: 'client',
-        client_secrets: ['client-secret-canary'],
+        client_id: client.id,
+        client_secrets: [client.secret],
         overrides: { token_url: tokenUrl, ...overrides },
       });
       return appId;
