@@ -105,6 +105,29 @@ describe('an exchange', () => {
     expect(body['expires_in']).toBeGreaterThan(500);
   });
 
+  it('stores the tokens that come beside what no database takes', async () => {
+    const own = await stack.addApp(endpoint.url, { response: { metadata: ['/note'] } });
+    const id = await stack.addConnection(own, endpoint.grant());
+    const rotated = endpoint.grant();
+    endpoint.script({
+      body: {
+        access_token: rotated.accessToken,
+        refresh_token: rotated.refreshToken,
+        token_type: 'Bea\u0000rer',
+        scope: 'a\u0000b',
+        refresh_token_expires_in: 1e300,
+        note: ['\u0000', '\ud800'],
+      },
+    });
+    expect((await stack.getToken(id)).body).toMatchObject({
+      access_token: rotated.accessToken,
+      token_type: 'Bearer',
+      scope: null,
+    });
+    expect((await stack.refresh(id, { force: true })).status).toBe(200);
+    expect(endpoint.sendsOf(rotated.refreshToken)).toBe(1);
+  });
+
   it('of a request that the provider calls invalid is a typed problem, and no verdict', async () => {
     const own = await stack.addApp(endpoint.url);
     const id = await stack.addConnection(own, endpoint.grant());

@@ -80,10 +80,11 @@ it('sealed tokens of a run and a worker that are gone are recovered from the his
   const served = await call('GET', `/v1/connections/${id}/token?wait_seconds=30`);
   expect(served.body).toMatchObject({ token_version: 2, connection_status: 'active' });
   expect(endpoint.sendsOf(granted.refreshToken)).toBe(1);
-  // The log names the attempt by the run that made it, though another stored its tokens.
+  // The log names the run that made the attempt, whoever found that it had no end, or stored its tokens.
   const { body: log } = await call('GET', `/v1/connections/${id}/attempts`);
   expect(log['items']).toMatchObject([
     { outcome: 'refreshed', class: null, trigger: 'read', run_id: madeBy },
+    { outcome: 'uncertain', class: 'ambiguous', code: 'end_unknown', run_id: madeBy },
   ]);
   // What was recovered is the live pair.
   const next = await call('POST', `/v1/connections/${id}/token/refresh`, { force: true });
