@@ -11,6 +11,7 @@ import {
   gateRequest,
   gateRow,
   misconfigured,
+  noLimits,
   passSeconds,
   send,
   unavailable,
@@ -100,17 +101,13 @@ describe('an app that no success has proven', () => {
 describe('a proven app', () => {
   it('enters and leaves a thousand times while another holds the lock of its gate', async () => {
     const appId = await addProvenApp(fixture, gates);
+    // A success is due to be written, and still nobody waits.
+    await passSeconds(fixture, appId, 31);
     const holder = await fixture.begin();
     await holder.query('select * from app_gates where app_id = $1 for update', [appId]);
     const entries = openOf(await enterAtOnce(1_000, () => gateRequest(appId)));
     expect(entries).toHaveLength(1_000);
     await Promise.all(entries.map((entry) => gates.leave(entry, { kind: 'succeeded' })));
-    // A success is due to be written, and still nobody waits.
-    await holder.query(
-      `update app_gates set last_success_at = last_success_at - interval '1 minute' where app_id = $1`,
-      [appId],
-    );
-    await Promise.all(entries.map((entry) => elsewhere.leave(entry, { kind: 'succeeded' })));
     await holder.commit();
   });
 
@@ -201,6 +198,24 @@ describe('a client that the provider refuses', () => {
     expect(await appEvents(fixture, appId)).toEqual([]);
   });
 
+  it('is not judged by a send whose place another has taken', async () => {
+    const appId = await fixture.addApp();
+    const lost = await enterOpen(gates, gateRequest(appId, { leaseMs: 30_000 }));
+    await passSeconds(fixture, appId, 31);
+    const next = await enterOpen(gates, gateRequest(appId));
+    await gates.leave(lost, misconfigured);
+    expect((await appRow(fixture, appId)).paused_reason).toBeNull();
+    await gates.leave(next, misconfigured);
+    expect((await appRow(fixture, appId)).paused_reason).toBe('invalid_client');
+  });
+
+  it('counts once although its end is told twice', async () => {
+    const appId = await fixture.addApp();
+    const entry = await enterOpen(gates, gateRequest(appId));
+    for (let n = 0; n < 2; n += 1) await gates.leave(entry, { ...misconfigured, pausesApp: false });
+    expect(await gateRow(fixture, appId)).toMatchObject({ refusal_count: 1, closed_ms: 600_000 });
+  });
+
   it('closes only its host where the host is the customer’s own: 10 minutes, then an hour', async () => {
     const appId = await fixture.addApp();
     const own = { ...misconfigured, pausesApp: false };
@@ -236,22 +251,28 @@ describe('a client that the provider refuses', () => {
 });
 
 describe('a provider that limits', () => {
-  it('closes the gate for as long as it asks, in every replica, and then lets one try', async () => {
-    const appId = await addProvenApp(fixture, gates);
-    const [first, second] = openOf(await enterAtOnce(2, () => gateRequest(appId)));
-    if (first === undefined || second === undefined) throw new Error('the gate was shut');
-    await gates.leave(first, { kind: 'rate_limited', retryAfterMs: 30_000 });
-    // Whoever was under way and succeeds does not open it.
-    await gates.leave(second, { kind: 'succeeded' });
-    const answer = await elsewhere.enter(gateRequest(appId));
-    expect(answer).toMatchObject({ kind: 'wait', reason: 'rate_limited' });
-    // The rest of 30 s and half the spread of 3 s.
-    expect(answer.kind === 'wait' && answer.afterMs).toBeGreaterThan(25_000);
-    expect(answer.kind === 'wait' && answer.afterMs).toBeLessThanOrEqual(31_501);
-    expect((await gates.enter(gateRequest(appId, { isUrgent: true }))).kind).toBe('open');
-    await passSeconds(fixture, appId, 31);
-    expect(openOf(await enterAtOnce(20, () => gateRequest(appId)))).toHaveLength(1);
-  });
+  it.each([
+    ['without limits', noLimits],
+    ['with limits', { perWindow: null, concurrency: 5 }],
+  ])(
+    'closes the gate for as long as it asks, in every replica, and then lets one try: %s',
+    async (_, limits) => {
+      const appId = await addProvenApp(fixture, gates);
+      const [first, second] = openOf(await enterAtOnce(2, () => gateRequest(appId, { limits })));
+      if (first === undefined || second === undefined) throw new Error('the gate was shut');
+      await gates.leave(first, { kind: 'rate_limited', retryAfterMs: 30_000 });
+      // Whoever was under way and succeeds does not open it.
+      await gates.leave(second, { kind: 'succeeded' });
+      const answer = await elsewhere.enter(gateRequest(appId));
+      expect(answer).toMatchObject({ kind: 'wait', reason: 'rate_limited' });
+      // The rest of 30 s and half the spread of 3 s.
+      expect(answer.kind === 'wait' && answer.afterMs).toBeGreaterThan(25_000);
+      expect(answer.kind === 'wait' && answer.afterMs).toBeLessThanOrEqual(31_501);
+      expect((await gates.enter(gateRequest(appId, { isUrgent: true }))).kind).toBe('open');
+      await passSeconds(fixture, appId, 31);
+      expect(openOf(await enterAtOnce(20, () => gateRequest(appId)))).toHaveLength(1);
+    },
+  );
 
   it('closes it for an hour at most', async () => {
     const appId = await fixture.addApp();
