@@ -212,7 +212,8 @@ describe('a client that the provider refuses', () => {
   it('counts once although its end is told twice', async () => {
     const appId = await fixture.addApp();
     const entry = await enterOpen(gates, gateRequest(appId));
-    for (let n = 0; n < 2; n += 1) await gates.leave(entry, { ...misconfigured, pausesApp: false });
+    const own = { kind: 'misconfigured', code: 'invalid_client', pausesApp: false } as const;
+    for (let n = 0; n < 2; n += 1) await gates.leave(entry, own);
     expect(await gateRow(fixture, appId)).toMatchObject({ refusal_count: 1, closed_ms: 600_000 });
   });
 

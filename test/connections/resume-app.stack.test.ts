@@ -111,7 +111,7 @@ describe('a PUT of a paused app', () => {
     ['other overrides', { ...same, overrides: { ...tokenUrl, client_auth: 'basic' } }, true],
     ['the same overrides', { ...same, overrides: tokenUrl }, false],
     ['a new limit', { ...same, limits: { concurrency: 1 } }, false],
-  ])('with %s: over %s', async (_name, input, isOver) => {
+  ])('with %s may end the pause', async (_name, input, isOver) => {
     const appId = await addPausedApp();
     const id = await addWaiting(appId, 1);
     const { app } = await fixture.apps.put(appId, input);
