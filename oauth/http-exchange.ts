@@ -10,6 +10,9 @@ import type { HttpRequest } from './token-request.ts';
 const headerSizeMaxBytes = 32 * 1_024;
 /** What judging an answer and asking again need, and nothing that could carry a secret. */
 const keptHeaders = ['content-type', 'date', 'dpop-nonce', 'retry-after'] as const;
+/** Alerts of RFC 8446 §6.2 about the client's certificate, in the words of OpenSSL. */
+const certificateAlertPattern =
+  /^ERR_SSL_\w+_ALERT_(?:(?:BAD_|UNSUPPORTED_)?CERTIFICATE(?:_\w+)?|UNKNOWN_CA|ACCESS_DENIED)$/;
 const errorCodePattern = /^[A-Za-z0-9_.-]{1,64}$/;
 const zlibHeaderNibble = 0x08;
 /** Turns of the event loop: each reads 64 KiB, so that these are enough for the largest answer. */
@@ -45,6 +48,11 @@ interface HttpExchange {
 export async function exchangeHttp(exchange: HttpExchange): Promise<TokenAnswer> {
   const { socket, origin, http, deadlineMs } = exchange;
   let isHandedOver = false;
+  const alerts: Error[] = [];
+  // undici tells only that the connection ended; the alert before it is an error of the socket.
+  socket.on('error', (error) => {
+    if (isCertificateAlert(error)) alerts.push(error);
+  });
   const client = new Client(origin, {
     // In a turn of its own, for undici overlooks a connection that is there before it has asked; and
     // once only, for over a dead socket it would ask again and again.
@@ -66,7 +74,7 @@ export async function exchangeHttp(exchange: HttpExchange): Promise<TokenAnswer>
   });
   let timer: NodeJS.Timeout | undefined;
   try {
-    return await new Promise<TokenAnswer>((resolve) => {
+    const answer = await new Promise<TokenAnswer>((resolve) => {
       timer = setTimeout(() => {
         void readArrived(socket).then(() => {
           resolve({ kind: 'no_answer', code: 'answer_timeout' });
@@ -84,6 +92,8 @@ export async function exchangeHttp(exchange: HttpExchange): Promise<TokenAnswer>
         createAnswerReader(exchange, resolve),
       );
     });
+    const isUnanswered = answer.kind === 'no_answer' && answer.code !== 'answer_truncated';
+    return isUnanswered && alerts.length > 0 ? certificateRefused : answer;
   } finally {
     clearTimeout(timer);
     socket.destroy();
@@ -223,6 +233,20 @@ function keepHeaders(
 
 function headerText(value: string | string[] | undefined): string {
   return Array.isArray(value) ? value.join(', ') : (value ?? '');
+}
+
+const certificateRefused: TokenAnswer = {
+  kind: 'not_sent',
+  class: 'misconfigured',
+  code: 'tls_client_certificate',
+};
+
+/**
+ * In TLS 1.3 the client's handshake ends before the server has looked at its certificate (RFC 8446 §2), so
+ * the refusal comes after the request. Nobody read the request: the server's handshake never ended.
+ */
+function isCertificateAlert(error: Error): boolean {
+  return 'code' in error && certificateAlertPattern.test(String(error.code));
 }
 
 /** A code of the network or of undici, never its message. */

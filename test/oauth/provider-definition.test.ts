@@ -191,3 +191,51 @@ describe('ambiguity', () => {
     expect(faultsOf({ ...base, ...members })).toEqual(['/ambiguity/probe']);
   });
 });
+
+describe('client authentication', () => {
+  it('by assertion has the algorithm that goes with its key', () => {
+    const algOf = (members: object) => parseProviderDefinition({ ...base, ...members }).assertion;
+    expect(algOf({ client_auth: 'private_key_jwt' })).toEqual({
+      alg: 'RS256',
+      iss: null,
+      aud: null,
+    });
+    expect(algOf({ client_auth: 'client_secret_jwt' }).alg).toBe('HS256');
+    const own = { alg: 'ES256', iss: '${client_id}', aud: 'https://as.example.com' };
+    expect(algOf({ client_auth: 'private_key_jwt', assertion: own })).toEqual(own);
+  });
+
+  it.each<[string, Record<string, unknown>, string]>([
+    ['an assertion without its method', { assertion: {} }, '/assertion'],
+    [
+      'a secret algorithm with a private key',
+      { client_auth: 'private_key_jwt', assertion: { alg: 'HS256' } },
+      '/assertion/alg',
+    ],
+    [
+      'a key algorithm with a client secret',
+      { client_auth: 'client_secret_jwt', assertion: { alg: 'RS256' } },
+      '/assertion/alg',
+    ],
+    [
+      'an unknown placeholder',
+      { client_auth: 'private_key_jwt', assertion: { aud: '${host}' } },
+      '/assertion/aud',
+    ],
+    [
+      'an assertion that is left out',
+      { client_auth: 'private_key_jwt', request: { omit: ['client_assertion'] } },
+      '/request/omit',
+    ],
+    ['TLS without TLS', { client_auth: 'tls', token_url: 'http://a.example.com' }, '/token_url'],
+    ['a template of basic with another method', { basic_user: '${client_id}' }, '/basic_user'],
+    ['a proof as a header', { request: { headers: { DPoP: 'x' } } }, '/request/headers/DPoP'],
+    [
+      'the access token in a header',
+      { request: { headers: { 'x-token': '${access_token}' } } },
+      '/request/headers/x-token',
+    ],
+  ])('refuses %s', (_name, members, pointer) => {
+    expect(faultsOf({ ...base, ...members })).toEqual([pointer]);
+  });
+});

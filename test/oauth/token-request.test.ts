@@ -169,3 +169,60 @@ describe('buildTokenRequest', () => {
     ).rejects.toThrow('not built');
   });
 });
+
+describe('what providers make of the request', () => {
+  it.each<[string, Record<string, unknown>, Record<string, unknown>]>([
+    [
+      'TikTok names the client id otherwise',
+      { request: { rename: { client_id: 'client_key' } } },
+      {
+        client_key: 'client-1',
+        client_secret: 'secret-1',
+        grant_type: 'refresh_token',
+        refresh_token: 'rt-1',
+      },
+    ],
+    [
+      'Figma wants no grant_type',
+      { client_auth: 'basic', request: { omit: ['grant_type'] } },
+      { refresh_token: 'rt-1' },
+    ],
+    [
+      'OneLogin wants the access token beside the refresh token',
+      {
+        client_auth: 'none',
+        request: { params: { access_token: '${access_token}' }, omit: ['client_id'] },
+      },
+      { grant_type: 'refresh_token', refresh_token: 'rt-1', access_token: 'at-1' },
+    ],
+    [
+      'others want the redirect URI again',
+      { client_auth: 'none', request: { params: { redirect_uri: 'https://app.example.com/cb' } } },
+      {
+        grant_type: 'refresh_token',
+        refresh_token: 'rt-1',
+        client_id: 'client-1',
+        redirect_uri: 'https://app.example.com/cb',
+      },
+    ],
+  ])('%s', async (_name, members, params) => {
+    const request = await build(members, { accessToken: new Secret('at-1') });
+    expect(request.params).toEqual(params);
+  });
+
+  it('Zoho takes everything in the query, behind what the URL holds', async () => {
+    const { path, body } = await build({ request: { body_format: 'query' } });
+    expect(body).toBeNull();
+    expect(Object.fromEntries(new URLSearchParams(path.replace('/token?', '')))).toEqual({
+      grant_type: 'refresh_token',
+      refresh_token: 'rt-1',
+      client_id: 'client-1',
+      client_secret: 'secret-1',
+    });
+  });
+
+  it('a parameter that names the access token is not sent without one', async () => {
+    const members = { request: { params: { access_token: '${access_token}' } } };
+    await expect(build(members)).rejects.toThrow('not built');
+  });
+});

@@ -1,14 +1,14 @@
 import { isIP } from 'node:net';
 import { generate } from 'selfsigned';
 
-/** A server's key pair and the authority that vouches for it, all PEM. */
+/** A server's or client's key pair and the authority that vouches for it, all PEM. */
 export interface ServerCertificates {
   authority: string;
   key: string;
   cert: string;
 }
 
-/** Makes an authority and has it certify a server of these names and addresses. */
+/** Makes an authority and has it certify a server of these names and addresses, or a client so named. */
 export async function issueCertificates(names: string[]): Promise<ServerCertificates> {
   const authority = await generate([{ name: 'commonName', value: 'Test authority' }], {
     keyType: 'ec',
@@ -25,7 +25,7 @@ export async function issueCertificates(names: string[]): Promise<ServerCertific
     extensions: [
       { name: 'basicConstraints', cA: false },
       { name: 'keyUsage', digitalSignature: true },
-      { name: 'extKeyUsage', serverAuth: true },
+      { name: 'extKeyUsage', serverAuth: true, clientAuth: true },
       {
         name: 'subjectAltName',
         altNames: names.map((name) =>

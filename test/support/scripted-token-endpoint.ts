@@ -5,6 +5,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { TLSSocket } from 'node:tls';
 import { createGzip } from 'node:zlib';
 import type { ServerCertificates } from './certificates.ts';
 import {
@@ -46,6 +47,8 @@ export interface ReceivedRequest {
   /** Of the form, JSON or query. */
   params: Record<string, unknown>;
   body: string;
+  /** SHA-256 of the client's certificate; null: it showed none. */
+  clientFingerprint: string | null;
 }
 
 export interface EndpointTruth extends FamilyTruth {
@@ -81,13 +84,15 @@ export interface ScriptedTokenEndpoint {
 export async function startScriptedTokenEndpoint(
   options: {
     tls?: ServerCertificates;
+    /** PEM; over TLS only clients whom it certified are let in. */
+    clientAuthority?: string;
     host?: string;
     hostname?: string;
     /** Of the default behaviour; F if absent. */
     rotation?: FamilyRotation;
   } = {},
 ): Promise<ScriptedTokenEndpoint> {
-  const { tls, host = '127.0.0.1', hostname = host, rotation } = options;
+  const { tls, clientAuthority, host = '127.0.0.1', hostname = host, rotation } = options;
   const families = createTokenFamilies(rotation);
   const steps: Step[] = [];
   const requests: ReceivedRequest[] = [];
@@ -107,7 +112,14 @@ export async function startScriptedTokenEndpoint(
   const server =
     tls === undefined
       ? createServer(onRequest)
-      : createTlsServer({ key: tls.key, cert: tls.cert }, onRequest);
+      : createTlsServer(
+          {
+            key: tls.key,
+            cert: tls.cert,
+            ...(clientAuthority !== undefined && { requestCert: true, ca: clientAuthority }),
+          },
+          onRequest,
+        );
   server.on(tls === undefined ? 'connection' : 'secureConnection', (socket: Socket) => {
     connections += 1;
     sockets.add(socket);
@@ -200,7 +212,18 @@ async function receive(request: IncomingMessage): Promise<ReceivedRequest> {
   const params = (headers['content-type'] ?? '').includes('json')
     ? (JSON.parse(body) as Record<string, unknown>)
     : Object.fromEntries(form);
-  return { method: request.method ?? '', path: url.pathname, headers, params, body };
+  const clientFingerprint =
+    request.socket instanceof TLSSocket
+      ? (request.socket.getPeerX509Certificate()?.fingerprint256 ?? null)
+      : null;
+  return {
+    method: request.method ?? '',
+    path: url.pathname,
+    headers,
+    params,
+    body,
+    clientFingerprint,
+  };
 }
 
 async function readText(stream: NodeJS.ReadableStream): Promise<string> {
