@@ -1,7 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { startFaultProxy, type Fault, type FaultProxy } from '../support/fault-proxy.ts';
-import { startRotationServer, type RotationServer } from '../support/rotation-server.ts';
+import {
+  rotationClients,
+  startRotationServer,
+  type RotationServer,
+} from '../support/rotation-server.ts';
 import { startTestStack, type TestStack } from '../support/test-stack.ts';
 
 const hourSeconds = 3_600;
@@ -29,12 +33,23 @@ const falseInvalidGrant: Fault = {
 // These mostly wait, for back-off and for what must not happen.
 vi.setConfig({ maxConcurrency: 12 });
 
+/** A provider of class T whose grace is over by the time that anybody asks. */
+const briefGrace = {
+  id: 'brief-grace',
+  secret: 'brief-grace-secret',
+  rule: { class: 'T' as const, graceSeconds: 0.2 },
+  introspection: true,
+};
+
 let stack: TestStack;
 let server: RotationServer;
 const closings: (() => Promise<void>)[] = [];
 
 beforeAll(async () => {
-  [stack, server] = await Promise.all([startTestStack(), startRotationServer()]);
+  [stack, server] = await Promise.all([
+    startTestStack(),
+    startRotationServer({ clients: [...rotationClients, briefGrace] }),
+  ]);
   // Back-off that never grows: how it does is tested beside it, and these tests would wait for it.
   await stack.database.pool.query(
     `create function forget_failures() returns trigger language plpgsql as
@@ -111,6 +126,11 @@ async function connect(
       query(
         `update refresh_intents set answer_by = answer_by - interval '1 minute' where connection_id = $1`,
       ),
+    /** As if it had happened longer ago than any grace. */
+    ageFirstSend: () =>
+      query(
+        `update refresh_intents set first_sent_at = first_sent_at - interval '1 minute' where connection_id = $1`,
+      ),
     /** The next generation, and with it the pair that was stored. */
     async expectNextGeneration(version: number) {
       await stack.expire(id);
@@ -150,11 +170,11 @@ async function loseAnswerAfter(connection: Connected, meanwhile: () => Promise<u
   let release = (): void => undefined;
   const until = new Promise<void>((resolve) => (release = resolve));
   connection.inject({ kind: 'drop', when: 'after', until });
-  const read = connection.read();
+  const refreshed = connection.refresh({ force: true });
   await eventually(() => connection.truth()?.exchanges === 1);
   await meanwhile();
   release();
-  return read;
+  return refreshed;
 }
 
 function revoke(connection: Connected, clientId: string): Promise<Response> {
@@ -258,18 +278,24 @@ describe.concurrent('rotation classes', () => {
 
     it('beyond the budget counts as F: the old token is served and nothing is sent', async () => {
       const connection = await connect('T30', { validForSeconds: hourSeconds });
-      let release = (): void => undefined;
-      const until = new Promise<void>((resolve) => (release = resolve));
-      connection.inject({ ...lostAfter, until });
-      const forced = connection.refresh({ force: true });
-      await eventually(() => connection.truth()?.exchanges === 1);
-      await connection.query(
-        `update refresh_intents set first_sent_at = first_sent_at - interval '1 minute' where connection_id = $1`,
-      );
-      release();
-      expect((await forced).body).toMatchObject({ code: 'refresh_uncertain' });
+      const forced = await loseAnswerAfter(connection, () => connection.ageFirstSend());
+      expect(forced.body).toMatchObject({ code: 'refresh_uncertain' });
       await expectUncertain(connection, 1);
       expect(connection.truth()).toMatchObject({ replays_allowed: 0, family_revocations: 0 });
+    });
+
+    it('beyond its grace, with introspection: a spent token is never sent again', async () => {
+      const connection = await connect('brief-grace', {
+        rotation: { grace_seconds: 30 },
+        validForSeconds: hourSeconds,
+      });
+      const forced = await loseAnswerAfter(connection, () => connection.ageFirstSend());
+      expect([forced.body['code'], forced.body['reason']]).toEqual([
+        'reauthorization_required',
+        'lost_rotation',
+      ]);
+      expect([connection.sends(), connection.probes()]).toEqual([1, 1]);
+      expect(connection.truth()).toMatchObject({ replays_forbidden: 0, family_revocations: 0 });
     });
 
     it('inside its grace, invalid_grant on the replay is the lost rotation', async () => {
@@ -419,6 +445,23 @@ describe.concurrent('rotation classes', () => {
       expect(connection.sends()).toBe(1);
       await connection.query('update connections set paused_at = null where id = $1');
       expect((await connection.read()).body).toMatchObject({ token_version: 2 });
+    });
+
+    it('a definition that forbids replays ends with the access token, and no send', async () => {
+      const connection = await connect('F', {
+        faults: [lostAfter],
+        overrides: { ambiguity: { policy: 'never_replay' } },
+        validForSeconds: hourSeconds,
+      });
+      await loseAnswer(connection);
+      await connection.letSettle();
+      const rejected = await connection.refresh({ rejected_token_version: 1 });
+      expect(rejected.body).toMatchObject({ code: 'refresh_uncertain' });
+      await stack.expire(connection.id);
+      await connection.read();
+      await expectVerdict(connection, 'lost_rotation');
+      expect(connection.sends()).toBe(1);
+      expect(connection.truth()).toMatchObject({ replays_forbidden: 0, family_revocations: 0 });
     });
 
     it('a replay of a spent token is refused once: the rotation is lost', async () => {
