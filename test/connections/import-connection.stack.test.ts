@@ -1,6 +1,7 @@
-import { randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ConnectionInput, ImportResult } from '../../connections/registry.ts';
+import { dpopKeyGeneration } from '../../connections/token-vault.ts';
 import { Secret } from '../../platform/secret.ts';
 import {
   claimRequest,
@@ -455,5 +456,41 @@ describe('new tokens without expiry', () => {
     expect(await lifetimeOf(id)).toBeNull();
     await put(id, ownTokens());
     expect(await lifetimeOf(id)).toBe(3_600);
+  });
+});
+
+describe('a DPoP key', () => {
+  const keyOf = (namedCurve: string) =>
+    new Secret(
+      generateKeyPairSync('ec', { namedCurve })
+        .privateKey.export({ type: 'pkcs8', format: 'pem' })
+        .toString(),
+    );
+
+  it('is required by a provider that wants proofs, and must be able to make them', async () => {
+    const app = await fixture.addApp({ dpop: true });
+    const refused = { code: 'input_validation', errors: [{ pointer: '/dpop_key' }] };
+    const members = { appId: app, ...ownTokens() };
+    await expect(put(`c-${randomUUID()}`, members)).rejects.toMatchObject(refused);
+    const unfit = { ...members, dpopKey: keyOf('P-384') };
+    await expect(put(`c-${randomUUID()}`, unfit)).rejects.toMatchObject(refused);
+  });
+
+  it('stays under its seal when new credentials come, and is replaced by a new one', async () => {
+    const id = `c-${randomUUID()}`;
+    const app = await fixture.addApp({ dpop: true });
+    const key = keyOf('P-256');
+    const first = await put(id, { appId: app, ...ownTokens(), dpopKey: key });
+    expect(first.connection.hasDpopKey).toBe(true);
+    await put(id, { appId: app, ...ownTokens() });
+    const opened = async () => {
+      const { sealed_dpop_key: sealed } = await fixture.row(id);
+      const owner = { tenantId, id, generation: dpopKeyGeneration };
+      return (await fixture.vault.open('dpop-key', owner, sealed as Buffer)).reveal();
+    };
+    expect(await opened()).toBe(key.reveal());
+    const other = keyOf('P-256');
+    expect((await put(id, { appId: app, dpopKey: other })).credentials).toBe('kept');
+    expect(await opened()).toBe(other.reveal());
   });
 });
