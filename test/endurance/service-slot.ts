@@ -1,0 +1,109 @@
+import { findFreePort } from '../../dev/ports.ts';
+import { startServiceProcess, type ServiceProcess } from '../support/service-process.ts';
+import type { AwayWindow } from './away-windows.ts';
+import type { ServiceName } from './chaos-schedule.ts';
+import type { Reaper } from './reaper.ts';
+
+const readyLimitMs = 60_000;
+
+/** One process from start to end, by the name that PostgreSQL knows it by. */
+export interface Life {
+  name: string;
+  startedAtMs: number;
+  /** Killed, or ended after SIGTERM; Infinity while it lives. */
+  endedAtMs: number;
+  wasKilled: boolean;
+  /** Stopped (SIGSTOP) in these. */
+  stops: AwayWindow[];
+}
+
+/** The place of a gateway or worker, which one process after the other fills. */
+export interface ServiceSlot {
+  name: ServiceName;
+  /** Of a gateway; the same for each process in this place. */
+  origin: string;
+  /** The process that is in place or was last. */
+  current(): Life;
+  lives: readonly Life[];
+  start(): Promise<void>;
+  kill(): Promise<void>;
+  terminate(): Promise<void>;
+  stop(): void;
+  resume(): void;
+  output(): string;
+}
+
+export async function createServiceSlot(options: {
+  name: ServiceName;
+  /** Environment of a process that calls itself `name` at PostgreSQL. */
+  env: (name: string) => Record<string, string>;
+  reaper: Reaper;
+  nowMs: () => number;
+}): Promise<ServiceSlot> {
+  const { name, reaper, nowMs } = options;
+  const port = await findFreePort();
+  const lives: Life[] = [];
+  let service: ServiceProcess | undefined;
+
+  function current(): Life {
+    const life = lives.at(-1);
+    if (life === undefined) throw new Error(`${name} was never started`);
+    return life;
+  }
+
+  function running(): ServiceProcess {
+    if (service === undefined) throw new Error(`${name} was never started`);
+    return service;
+  }
+
+  async function end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
+    const ending = running();
+    const life = current();
+    life.wasKilled = signal === 'SIGKILL';
+    if (signal === 'SIGKILL') life.endedAtMs = nowMs();
+    if (signal === 'SIGKILL') ending.kill(signal);
+    else await ending.stop();
+    await ending.exited;
+    life.endedAtMs = Math.min(life.endedAtMs, nowMs());
+    reaper.forget(ending.pid);
+  }
+
+  return {
+    name,
+    origin: `http://127.0.0.1:${port}`,
+    current,
+    lives,
+    async start() {
+      const life: Life = {
+        name: `${name}.${String(lives.length + 1)}`,
+        startedAtMs: nowMs(),
+        endedAtMs: Infinity,
+        wasKilled: false,
+        stops: [],
+      };
+      const command = name.startsWith('gateway') ? 'gateway' : 'worker';
+      const started = await startServiceProcess(command, {
+        ...options.env(life.name),
+        PORT: String(port),
+      });
+      lives.push(life);
+      service = started;
+      reaper.watch(started.pid);
+      void started.exited.then(() => (life.endedAtMs = Math.min(life.endedAtMs, nowMs())));
+      // Until PostgreSQL and Temporal are back it does not say so.
+      await started.waitUntil('ready', readyLimitMs);
+    },
+    kill: () => end('SIGKILL'),
+    terminate: () => end('SIGTERM'),
+    stop() {
+      running().kill('SIGSTOP');
+      current().stops.push({ fromMs: nowMs(), untilMs: Infinity });
+    },
+    resume() {
+      running().kill('SIGCONT');
+      const stop = current().stops.at(-1);
+      if (stop !== undefined) stop.untilMs = nowMs();
+    },
+    output: () => service?.output() ?? '',
+  };
+}
