@@ -65,6 +65,7 @@ export function compileLedger(
   const badLosses = losses.filter(
     ({ reason, excuse }) => reason !== 'lost_rotation' || excuse === null,
   );
+  const crashes = evidence.lives.filter(({ lastWords }) => lastWords !== null);
   const mismatches = compareCounts(evidence, sorted);
   const reasons = [
     ...told(forbidden, 'forbidden replay', (each) => `${each.connectionId}: ${each.why}`),
@@ -84,6 +85,9 @@ export function compileLedger(
       [each.connectionId, each.status, each.waitsFor].join(', '),
     ),
     ...told(mismatches, 'count that differs from the provider', (each) => each),
+    ...told(crashes, 'process that ended by itself', ({ name, lastWords }) =>
+      [name, lastWords?.trim().split('\n').at(-1) ?? ''].join(': '),
+    ),
     ...(byClass.every(({ exchanges }) => exchanges > 0) ? [] : ['a class had no exchange']),
   ];
   const named = [

@@ -1,7 +1,5 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import pg from 'pg';
 import { migrate } from '../../connections/migrate.ts';
 import { startEmbeddedPostgres } from '../../dev/embedded-postgres.ts';
@@ -40,7 +38,6 @@ export interface EnduranceStack {
 export async function startEnduranceStack(options: {
   folder: string;
   seed: number;
-  graceSeconds: number;
   cliPath: string | undefined;
   reaper: Reaper;
   nowMs: () => number;
@@ -79,12 +76,10 @@ export async function startEnduranceStack(options: {
     },
     { reaper, nowMs },
   );
-  const workflowBundlePath = join(folder, 'workflow-bundle.js');
   const [provider] = await Promise.all([
     startProviderProcess(options),
     postgres.start(),
     temporal.start(),
-    writeWorkflowBundle(workflowBundlePath),
   ]);
   reaper.watch(provider.pid);
 
@@ -112,8 +107,6 @@ export async function startEnduranceStack(options: {
     LOCAL_KEY_FILE: keyFile,
     EGRESS_ALLOW: '127.0.0.1',
     TEST_CONFIG_FILE: configFile,
-    TEST_WORKFLOW_BUNDLE: workflowBundlePath,
-    TEST_DURABLE_ONLY: 'true',
   });
   const slotOf = (name: (typeof gatewayNames)[number] | (typeof workerNames)[number]) =>
     createServiceSlot({ name, env, reaper, nowMs });
@@ -137,14 +130,6 @@ export async function startEnduranceStack(options: {
       reaper.forget(provider.pid);
     },
   };
-}
-
-async function writeWorkflowBundle(path: string): Promise<void> {
-  const { code } = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
-    logger: new DefaultLogger('WARN', () => undefined),
-  });
-  writeFileSync(path, code);
 }
 
 /** Returns its connection string. */

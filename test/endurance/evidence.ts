@@ -3,7 +3,7 @@ import type { CallRecord } from './callers.ts';
 import type { Strike } from './conduct-chaos.ts';
 import type { EnduranceConnection } from './connection-mix.ts';
 import type { AuditTrail, AttemptRecord, ClaimRecord, StateRecord } from './database-audit.ts';
-import type { FamilyLedger } from './rotation-families.ts';
+import type { RotationLedger } from '../support/rotation-families.ts';
 import type { Life } from './service-slot.ts';
 import type { GrantEntry, JournalEntry, ProbeEntry, SendEntry } from './witness-journal.ts';
 
@@ -21,7 +21,7 @@ export interface Evidence {
   journal: readonly JournalEntry[];
   trail: AuditTrail;
   /** The authorization server's own count. */
-  providerLedger: Record<string, FamilyLedger>;
+  providerLedger: RotationLedger['connections'];
   lives: readonly Life[];
   strikes: readonly Strike[];
   postgresAway: readonly AwayWindow[];

@@ -2,7 +2,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { ProviderFault } from './chaos-schedule.ts';
-import type { FamilyLedger, IssuedPair } from './rotation-families.ts';
+import type { RotationLedger } from '../support/rotation-families.ts';
+import type { IssuedGrant } from '../support/rotation-provider.ts';
 import type { FaultRequest } from './token-witness.ts';
 import type { JournalEntry } from './witness-journal.ts';
 
@@ -13,21 +14,18 @@ export interface ProviderProcess {
   pid: number;
   origin: string;
   /** A grant of the client, whose id says the class. */
-  grant(connectionId: string, clientId: string, expiresIn: number): Promise<IssuedPair>;
+  grant(connectionId: string, clientId: string, expiresIn: number): Promise<IssuedGrant>;
   /** So large a share of the token requests meets the fault from now on; 0 ends it. */
   setFault(what: ProviderFault, share: number): Promise<void>;
   /** What was written down so far; each entry comes from the process once. */
   journal(): Promise<readonly JournalEntry[]>;
   /** The authorization server's own count, by connection. */
-  ledger(): Promise<Record<string, FamilyLedger>>;
+  ledger(): Promise<RotationLedger['connections']>;
   stop(): Promise<void>;
 }
 
-export async function startProviderProcess(options: {
-  seed: number;
-  graceSeconds: number;
-}): Promise<ProviderProcess> {
-  const args = ['--import', 'tsx', entry, String(options.seed), String(options.graceSeconds)];
+export async function startProviderProcess(options: { seed: number }): Promise<ProviderProcess> {
+  const args = ['--import', 'tsx', entry, String(options.seed)];
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');
   const first = await Promise.race([once(child.stdout, 'data'), exited]);
@@ -58,7 +56,7 @@ export async function startProviderProcess(options: {
         connection_id: connectionId,
         client_id: clientId,
         expires_in: expiresIn,
-      }) as Promise<IssuedPair>,
+      }) as Promise<IssuedGrant>,
     async setFault(what, share) {
       await call('POST', '/faults', { what, share } satisfies FaultRequest);
     },
@@ -68,9 +66,7 @@ export async function startProviderProcess(options: {
       return seen;
     },
     async ledger() {
-      const { connections } = (await call('GET', '/ledger')) as {
-        connections: Record<string, FamilyLedger>;
-      };
+      const { connections } = (await call('GET', '/ledger')) as RotationLedger;
       return connections;
     },
     async stop() {

@@ -2,11 +2,12 @@ import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { buildIfStale } from '../../dev/build.mjs';
 import { startCallers } from './callers.ts';
 import { describeAction, planChaos } from './chaos-schedule.ts';
 import { compileLedger } from './compile-ledger.ts';
 import { conductChaos } from './conduct-chaos.ts';
-import { graceSeconds, mixConnections } from './connection-mix.ts';
+import { mixConnections } from './connection-mix.ts';
 import { parseEnduranceOptions, type EnduranceOptions } from './endurance-options.ts';
 import { startEnduranceStack } from './endurance-stack.ts';
 import { importConnections } from './import-connections.ts';
@@ -44,6 +45,7 @@ async function endure(options: EnduranceOptions): Promise<boolean> {
   tell(`Endurance run, ${minutes} minutes, ${connections.length} connections, seed ${seed}`);
   for (const action of schedule) tell(describeAction(action));
 
+  await buildIfStale();
   const folder = mkdtempSync(join(tmpdir(), 'token-manager-endurance-'));
   // PostgreSQL runs as another user where this runs as root.
   chmodSync(folder, 0o755);
@@ -51,7 +53,6 @@ async function endure(options: EnduranceOptions): Promise<boolean> {
   const stack = await startEnduranceStack({
     folder,
     seed,
-    graceSeconds,
     cliPath: process.env['TEMPORAL_CLI_PATH'],
     reaper,
     nowMs,

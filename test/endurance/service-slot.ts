@@ -1,10 +1,13 @@
+import { join } from 'node:path';
 import { findFreePort } from '../../dev/ports.ts';
 import { startServiceProcess, type ServiceProcess } from '../support/service-process.ts';
 import type { AwayWindow } from './away-windows.ts';
 import type { ServiceName } from './chaos-schedule.ts';
 import type { Reaper } from './reaper.ts';
 
+const program = join(import.meta.dirname, 'service-main.mjs');
 const readyLimitMs = 60_000;
+const outputTailLength = 4_000;
 
 /** One process from start to end, by the name that PostgreSQL knows it by. */
 export interface Life {
@@ -12,7 +15,10 @@ export interface Life {
   startedAtMs: number;
   /** Killed, or ended after SIGTERM; Infinity while it lives. */
   endedAtMs: number;
-  wasKilled: boolean;
+  /** The run has killed it or told it to end. */
+  isEnding: boolean;
+  /** The end of its output, if it ended by itself. */
+  lastWords: string | null;
   /** Stopped (SIGSTOP) in these. */
   stops: AwayWindow[];
 }
@@ -30,7 +36,6 @@ export interface ServiceSlot {
   terminate(): Promise<void>;
   stop(): void;
   resume(): void;
-  output(): string;
 }
 
 export async function createServiceSlot(options: {
@@ -59,7 +64,7 @@ export async function createServiceSlot(options: {
   async function end(signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
     const ending = running();
     const life = current();
-    life.wasKilled = signal === 'SIGKILL';
+    life.isEnding = true;
     if (signal === 'SIGKILL') life.endedAtMs = nowMs();
     if (signal === 'SIGKILL') ending.kill(signal);
     else await ending.stop();
@@ -78,18 +83,23 @@ export async function createServiceSlot(options: {
         name: `${name}.${String(lives.length + 1)}`,
         startedAtMs: nowMs(),
         endedAtMs: Infinity,
-        wasKilled: false,
+        isEnding: false,
+        lastWords: null,
         stops: [],
       };
       const command = name.startsWith('gateway') ? 'gateway' : 'worker';
-      const started = await startServiceProcess(command, {
-        ...options.env(life.name),
-        PORT: String(port),
-      });
+      const started = await startServiceProcess(
+        command,
+        { ...options.env(life.name), PORT: String(port) },
+        { program: [program] },
+      );
       lives.push(life);
       service = started;
       reaper.watch(started.pid);
-      void started.exited.then(() => (life.endedAtMs = Math.min(life.endedAtMs, nowMs())));
+      void started.exited.then(() => {
+        if (!life.isEnding) life.lastWords = started.output().slice(-outputTailLength);
+        life.endedAtMs = Math.min(life.endedAtMs, nowMs());
+      });
       // Until PostgreSQL and Temporal are back it does not say so.
       await started.waitUntil('ready', readyLimitMs);
     },
@@ -104,6 +114,5 @@ export async function createServiceSlot(options: {
       const stop = current().stops.at(-1);
       if (stop !== undefined) stop.untilMs = nowMs();
     },
-    output: () => service?.output() ?? '',
   };
 }

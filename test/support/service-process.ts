@@ -42,13 +42,17 @@ export interface ServiceProcess {
 export async function startServiceProcess(
   command: ServiceCommand,
   env: Record<string, string>,
-  options: { fromBuild?: boolean } = {},
+  options: {
+    fromBuild?: boolean;
+    /** What Node runs in place of the sources. */
+    program?: string[];
+  } = {},
 ): Promise<ServiceProcess> {
   const [port, metricsPort] = [await findFreePort(), await findFreePort()];
   const [file, args] =
     options.fromBuild === true
       ? ['npm', ['run', '--silent', command]]
-      : [process.execPath, ['--import', 'tsx', sourceEntry, command]];
+      : [process.execPath, [...(options.program ?? ['--import', 'tsx', sourceEntry]), command]];
   const child = spawn(file, args, {
     detached: options.fromBuild === true,
     cwd: root,
