@@ -1,5 +1,6 @@
 import { overlaps } from './away-windows.ts';
 import type { CallRecord } from './callers.ts';
+import type { StateRecord } from './database-audit.ts';
 import type { ConnectionEvidence, Evidence } from './evidence.ts';
 
 /** Clocks of several processes and the time that an answer takes to be written. */
@@ -8,6 +9,8 @@ const slackMs = 500;
 const staleMs = 300_000;
 /** PostgreSQL answers again before every pool has noticed. */
 const storeReturnMs = 5_000;
+/** A token that is read this soon after it was stored may be forgotten by the notice of just that. */
+const noticeMs = 1_000;
 
 export interface Refusal {
   call: CallRecord;
@@ -25,42 +28,52 @@ export function judgeRefusals(
   const refused = evidence.calls.filter(
     ({ kind, status }) => kind === 'plain' && status !== 200 && status !== 0,
   );
-  const served = servedBy(evidence.calls);
+  const reads = readsOf(evidence.calls);
   return refused.flatMap((call) => {
     const stored = sorted
       .get(call.connectionId)
       ?.states.findLast(({ atMs }) => atMs + slackMs <= call.startedAtMs);
     if (stored?.expiresAtMs == null || stored.expiresAtMs - slackMs <= call.endedAtMs) return [];
-    if (call.code === 'store_unavailable' && isCold(evidence, call, stored.tokenVersion, served)) {
+    if (call.code === 'store_unavailable' && isCold(evidence, call, stored, reads)) {
       return [];
     }
     return [{ call, validUntilMs: stored.expiresAtMs }];
   });
 }
 
+/** PostgreSQL was away, or the process had not reached it yet, and did not have the token in memory. */
 function isCold(
   evidence: Evidence,
   call: CallRecord,
-  version: number,
-  served: Map<string, number>,
+  stored: StateRecord,
+  reads: Map<string, CallRecord[]>,
 ): boolean {
+  const life = evidence.lives.find(({ name }) => name === call.gateway);
+  const isStarting = life === undefined || call.startedAtMs < life.readyAtMs + storeReturnMs;
   const around = { fromMs: call.startedAtMs - storeReturnMs, untilMs: call.endedAtMs };
-  if (!overlaps(evidence.postgresAway, around)) return false;
-  const servedAtMs = served.get(servedKey(call.gateway, call.connectionId, version));
-  return servedAtMs === undefined || servedAtMs < call.startedAtMs - staleMs;
+  if (!isStarting && !overlaps(evidence.postgresAway, around)) return false;
+  const inMemory = reads.get(readKey(call)) ?? [];
+  return !inMemory.some(
+    ({ token, startedAtMs, endedAtMs }) =>
+      token?.version === stored.tokenVersion &&
+      startedAtMs > stored.atMs + noticeMs &&
+      startedAtMs > call.startedAtMs - staleMs &&
+      endedAtMs < call.startedAtMs,
+  );
 }
 
-/** When each process handed out each version first: after that it has it in memory. */
-function servedBy(calls: readonly CallRecord[]): Map<string, number> {
-  const served = new Map<string, number>();
-  for (const { gateway, connectionId, token, endedAtMs } of calls) {
-    if (token === null) continue;
-    const key = servedKey(gateway, connectionId, token.version);
-    served.set(key, Math.min(served.get(key) ?? Infinity, endedAtMs));
+/** Reads by GET, which leave what they find in the memory of the process. */
+function readsOf(calls: readonly CallRecord[]): Map<string, CallRecord[]> {
+  const reads = new Map<string, CallRecord[]>();
+  for (const call of calls) {
+    if (call.token === null || call.kind === 'force' || call.kind === 'rejected') continue;
+    const before = reads.get(readKey(call));
+    if (before === undefined) reads.set(readKey(call), [call]);
+    else before.push(call);
   }
-  return served;
+  return reads;
 }
 
-function servedKey(gateway: string, connectionId: string, version: number): string {
-  return `${gateway} ${connectionId} ${version}`;
+function readKey({ gateway, connectionId }: CallRecord): string {
+  return `${gateway} ${connectionId}`;
 }

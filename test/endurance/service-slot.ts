@@ -12,7 +12,8 @@ const outputTailLength = 4_000;
 /** One process from start to end, by the name that PostgreSQL knows it by. */
 export interface Life {
   name: string;
-  startedAtMs: number;
+  /** Infinity until it has said once that it is ready. */
+  readyAtMs: number;
   /** Killed, or ended after SIGTERM; Infinity while it lives. */
   endedAtMs: number;
   /** The run has killed it or told it to end. */
@@ -81,7 +82,7 @@ export async function createServiceSlot(options: {
     async start() {
       const life: Life = {
         name: `${name}.${String(lives.length + 1)}`,
-        startedAtMs: nowMs(),
+        readyAtMs: Infinity,
         endedAtMs: Infinity,
         isEnding: false,
         lastWords: null,
@@ -102,6 +103,7 @@ export async function createServiceSlot(options: {
       });
       // Until PostgreSQL and Temporal are back it does not say so.
       await started.waitUntil('ready', readyLimitMs);
+      life.readyAtMs = nowMs();
     },
     kill: () => end('SIGKILL'),
     terminate: () => end('SIGTERM'),
