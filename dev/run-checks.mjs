@@ -10,6 +10,9 @@ const smokeFile = 'test/conformance/one-exchange.stack.test.ts';
 const smokeName = 'R01';
 const resultsFile = join('.token-manager', 'cache', 'test-results.json');
 
+/** The seed stays, so that a change is judged by the same faults as the one before it. */
+const enduranceOptions = ['--minutes', '2', '--connections', '120', '--seed', '5', '--quiet'];
+
 /** Quiet checks show what they said only when they fail; the tests report as they go. */
 const checks = [
   { name: 'formatting', run: ['prettier', '--check', '--log-level', 'warn', '.'] },
@@ -30,7 +33,22 @@ export function runChecks(root) {
   passed += tests.passed;
   if (tests.failed > 0) return { passed, failed: tests.failed };
   const again = runOnNode24(root);
-  return { passed: passed + again.passed, failed: again.failed };
+  passed += again.passed;
+  if (again.failed > 0) return { passed, failed: again.failed };
+  const endurance = runEndurance(root);
+  return { passed: passed + endurance.passed, failed: endurance.failed };
+}
+
+/** Two minutes of faults, at the end because nothing else shall share the machine with them. */
+function runEndurance(root) {
+  console.log('endurance, 2 minutes …');
+  const program = join('test', 'endurance', 'run.ts');
+  const { status } = spawnSync(
+    process.execPath,
+    ['--import', 'tsx', program, ...enduranceOptions],
+    { cwd: root, stdio: ['ignore', 'inherit', 'inherit'] },
+  );
+  return status === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
 }
 
 /** The unit tests, and one refresh from end to end, on the next Node that is supported. */

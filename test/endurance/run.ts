@@ -25,6 +25,8 @@ import { settleConnections } from './settle-connections.ts';
 const callsPerConnectionAndSecond = 0.2;
 const callsPerSecondMin = 40;
 const settleLimitMs = 60_000;
+/** Beyond its length; a run that hangs must not hang whoever waits for it. */
+const overtimeMaxMs = 240_000;
 const resultsFolder = join(import.meta.dirname, '..', '..', '.token-manager', 'endurance');
 
 /** Returns whether the run passed. */
@@ -39,6 +41,14 @@ async function endure(options: EnduranceOptions): Promise<boolean> {
   const logFile = join(resultsFolder, `${name}.log`);
   const ledgerFile = join(resultsFolder, `${name}.json`);
   const tell = createTell({ logFile, quiet: options.quiet });
+
+  setTimeout(
+    () => {
+      tell('The run did not end in time.');
+      process.exit(1);
+    },
+    minutes * 60_000 + overtimeMaxMs,
+  ).unref();
 
   const schedule = planChaos({ seed, lengthMs: minutes * 60_000 });
   const connections = mixConnections(options.connections, createSeededRandom(seed));
@@ -76,11 +86,13 @@ async function endure(options: EnduranceOptions): Promise<boolean> {
   });
   const { provider } = stack;
   const endProgress = reportProgress({ provider, callers, chaos, nowMs, tell });
-  await Promise.all([chaos.ended, sleep(minutes * 60_000)]);
+  const allHealed = chaos.ended.then(() => new Date(nowMs()));
+  const [healedAt] = await Promise.all([allHealed, sleep(minutes * 60_000)]);
   const outcomes = await settleConnections({
     connections,
     callers,
     pool: stack.pool,
+    healedAt,
     limitMs: settleLimitMs,
   });
   await callers.stop();

@@ -10,7 +10,7 @@ const pauseMs = 1_000;
 export interface ConnectionOutcome {
   connectionId: string;
   class: string;
-  /** `active` only if it was refreshed once more, so that the stored refresh token is known to live. */
+  /** `active` only if it was refreshed after the last fault, so that the stored refresh token is known to live. */
   status: string;
   isRight: boolean;
   /** For people: what stands in the way. */
@@ -23,6 +23,7 @@ interface Standing {
   token_version: string;
   uncertain_since: Date | null;
   expires_at: Date | null;
+  last_refreshed_at: Date | null;
   next_attempt_at: Date | null;
   failure: string | null;
   intent: string | null;
@@ -36,23 +37,28 @@ export async function settleConnections(options: {
   connections: readonly EnduranceConnection[];
   callers: Callers;
   pool: Pool;
+  /** From then on nothing was broken: a refresh after it proves that the stored refresh token lives. */
+  healedAt: Date;
   limitMs: number;
 }): Promise<ConnectionOutcome[]> {
-  const { connections, callers, pool, limitMs } = options;
+  const { connections, callers, pool, healedAt, limitMs } = options;
   const endsAtMs = performance.now() + limitMs;
   const ended = new Map<string, ConnectionOutcome>();
+  const end = ({ id, app }: EnduranceConnection, status: string): void => {
+    ended.set(id, {
+      connectionId: id,
+      class: app.class,
+      status,
+      isRight: true,
+      waitsFor: '',
+    });
+  };
   for (;;) {
     const standings = await readStandings(pool);
     for (const connection of connections) {
-      const verdict = standings.get(connection.id)?.verdict;
-      if (verdict == null) continue;
-      ended.set(connection.id, {
-        connectionId: connection.id,
-        class: connection.app.class,
-        status: verdict,
-        isRight: true,
-        waitsFor: '',
-      });
+      const standing = standings.get(connection.id);
+      if (standing?.verdict != null) end(connection, standing.verdict);
+      else if (isProven(standing, healedAt)) end(connection, 'active');
     }
     const open = connections.filter(({ id }) => !ended.has(id));
     if (open.length === 0 || performance.now() > endsAtMs) {
@@ -62,17 +68,15 @@ export async function settleConnections(options: {
     }
     await eachAtOnce(open, async (connection) => {
       const { token } = await callers.call(connection, 'force');
-      if (token === null) return;
-      ended.set(connection.id, {
-        connectionId: connection.id,
-        class: connection.app.class,
-        status: 'active',
-        isRight: true,
-        waitsFor: '',
-      });
+      if (token !== null) end(connection, 'active');
     });
     await sleep(pauseMs);
   }
+}
+
+function isProven(standing: Standing | undefined, healedAt: Date): boolean {
+  if (standing?.last_refreshed_at == null || standing.uncertain_since !== null) return false;
+  return standing.last_refreshed_at > healedAt;
 }
 
 function unsettled(
@@ -99,7 +103,8 @@ function unsettled(
 
 async function readStandings(pool: Pool): Promise<Map<string, Standing>> {
   const { rows } = await pool.query<Standing>(
-    `select c.id, c.verdict, c.token_version, c.uncertain_since, c.expires_at, c.next_attempt_at,
+    `select c.id, c.verdict, c.token_version, c.uncertain_since, c.expires_at, c.last_refreshed_at,
+       c.next_attempt_at,
        c.failure_class || ' ' || c.failure_code as failure,
        'generation ' || i.generation || ' attempt ' || i.attempt || ' replays ' || i.replays
          || ' answer_by ' || i.answer_by as intent

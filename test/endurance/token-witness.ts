@@ -84,6 +84,7 @@ export function createTokenWitness(options: {
     const form = new URLSearchParams(requestBody.toString('utf8'));
     const refreshToken = tokenName(form.get('refresh_token') ?? '');
     const fault = drawFault();
+    let hasReader = true;
     const entry: SendEntry = {
       kind: 'send',
       connectionId: connectionOf.get(refreshToken) ?? 'unknown',
@@ -112,41 +113,39 @@ export function createTokenWitness(options: {
         entry.issued = remember(entry.connectionId, body);
         if (entry.issued.refreshToken !== refreshToken) spent.add(refreshToken);
       }
-      await deliver(answer, fault, response, entry);
+      if (fault === 'delay') await sleep(random.between(...delayMs));
+      // A client that gives up, or dies, closes its side; Node writes the answer all the same.
+      hasReader = !request.socket.readableEnded && !request.socket.destroyed;
+      deliver(answer, fault, response, entry);
     }
     await ended(response);
-    if (entry.delivery === 'answered' && !response.writableFinished) entry.delivery = 'gone';
+    if (entry.delivery === 'answered' && !hasReader) entry.delivery = 'gone';
     entry.endedAtMs = nowMs();
     journal.push(entry);
   }
 
   /** An answer of the authorization server, as the fault would have it. */
-  async function deliver(
+  function deliver(
     answer: Answer,
     fault: ProviderFault | null,
     response: ServerResponse,
     entry: { delivery: Delivery },
-  ): Promise<void> {
-    if (fault === 'delay') await sleep(random.between(...delayMs));
-    switch (fault) {
-      case 'drop':
-        entry.delivery = 'cut';
-        response.destroy();
-        return;
-      case 'bad_gateway':
-        entry.delivery = 'cut';
-        response.writeHead(502, { 'content-type': 'text/html' }).end(page);
-        return;
-      case 'truncate':
-        entry.delivery = 'cut';
-        writeHead(response, answer);
-        response.write(answer.body.subarray(0, answer.body.length / 2), () => {
-          response.socket?.destroySoon();
-        });
-        return;
-      default:
-        writeHead(response, answer);
-        response.end(answer.body);
+  ): void {
+    if (fault === 'drop') {
+      entry.delivery = 'cut';
+      response.destroy();
+    } else if (fault === 'bad_gateway') {
+      entry.delivery = 'cut';
+      response.writeHead(502, { 'content-type': 'text/html' }).end(page);
+    } else if (fault === 'truncate') {
+      entry.delivery = 'cut';
+      writeHead(response, answer);
+      response.write(answer.body.subarray(0, answer.body.length / 2), () => {
+        response.socket?.destroySoon();
+      });
+    } else {
+      writeHead(response, answer);
+      response.end(answer.body);
     }
   }
 
