@@ -1,10 +1,11 @@
+import type { CallRecord } from './callers.ts';
 import type { ConnectionOutcome } from './settle-connections.ts';
 import { sortEvidence, type ConnectionEvidence, type Evidence } from './evidence.ts';
 import { judgeAnswers, type WrongAnswer } from './judge-answers.ts';
 import { judgeLosses, type Loss } from './judge-losses.ts';
 import { judgeRefusals, type Refusal } from './judge-refusals.ts';
 import { judgeSends, type Replay } from './judge-sends.ts';
-import { summariseReads, type LatencySummary } from './read-latency.ts';
+import { isDuring, summariseReads, type LatencySummary } from './read-latency.ts';
 
 const classes = ['S', 'L', 'T', 'C', 'X', 'F'] as const;
 /** Of each kind of fault so many are told in full. */
@@ -39,7 +40,8 @@ export interface Ledger {
   losses: Loss[];
   outcomes: Record<string, number>;
   unsettled: ConnectionOutcome[];
-  calls: { answered: number; byCode: Record<string, number> };
+  /** By problem code, or 200. */
+  calls: { calm: Record<string, number>; chaos: Record<string, number> };
   reads: { calm: LatencySummary; chaos: LatencySummary };
   wrongAnswers: WrongAnswer[];
   refusals: Refusal[];
@@ -105,11 +107,8 @@ export function compileLedger(
     outcomes: countBy(outcomes, ({ status }) => status),
     unsettled,
     calls: {
-      answered: evidence.calls.filter(({ token }) => token !== null).length,
-      byCode: countBy(
-        evidence.calls.filter(({ token }) => token === null),
-        ({ code }) => code ?? 'unknown',
-      ),
+      calm: countAnswers(evidence.calls.filter((call) => !isDuring(call, evidence.strikes))),
+      chaos: countAnswers(evidence.calls.filter((call) => isDuring(call, evidence.strikes))),
     },
     reads: summariseReads(evidence.calls, evidence.strikes),
     wrongAnswers: wrongAnswers.slice(0, detailsMax),
@@ -173,6 +172,10 @@ function told<Item>(
   const lines = items.slice(0, detailsMax).map((item) => `${what}: ${describe(item)}`);
   const more = items.length - lines.length;
   return more === 0 ? lines : [...lines, `${what}: and ${more} more`];
+}
+
+function countAnswers(calls: readonly CallRecord[]): Record<string, number> {
+  return countBy(calls, ({ code, token }) => (token === null ? (code ?? 'unknown') : '200'));
 }
 
 function countBy<Item>(

@@ -1,4 +1,3 @@
-import { overlaps } from './away-windows.ts';
 import type { CallRecord } from './callers.ts';
 import type { StateRecord } from './database-audit.ts';
 import type { ConnectionEvidence, Evidence } from './evidence.ts';
@@ -7,8 +6,6 @@ import type { ConnectionEvidence, Evidence } from './evidence.ts';
 const slackMs = 500;
 /** So long the gateway keeps a token for when PostgreSQL is away. */
 const staleMs = 300_000;
-/** PostgreSQL answers again before every pool has noticed. */
-const storeReturnMs = 5_000;
 /** A token that is read this soon after it was stored may be forgotten by the notice of just that. */
 const noticeMs = 1_000;
 
@@ -19,7 +16,8 @@ export interface Refusal {
 
 /**
  * Plain reads that were refused although the stored token was valid all the while. A gateway that
- * cannot read the token because PostgreSQL is away, and has not handed it out before, may say so.
+ * cannot read the token because PostgreSQL is away or too slow, and does not have it in memory, may say
+ * so; one that has it may not.
  */
 export function judgeRefusals(
   evidence: Evidence,
@@ -34,24 +32,15 @@ export function judgeRefusals(
       .get(call.connectionId)
       ?.states.findLast(({ atMs }) => atMs + slackMs <= call.startedAtMs);
     if (stored?.expiresAtMs == null || stored.expiresAtMs - slackMs <= call.endedAtMs) return [];
-    if (call.code === 'store_unavailable' && isCold(evidence, call, stored, reads)) {
+    if (call.code === 'store_unavailable' && isCold(call, stored, reads)) {
       return [];
     }
     return [{ call, validUntilMs: stored.expiresAtMs }];
   });
 }
 
-/** PostgreSQL was away, or the process had not reached it yet, and did not have the token in memory. */
-function isCold(
-  evidence: Evidence,
-  call: CallRecord,
-  stored: StateRecord,
-  reads: Map<string, CallRecord[]>,
-): boolean {
-  const life = evidence.lives.find(({ name }) => name === call.gateway);
-  const isStarting = life === undefined || call.startedAtMs < life.readyAtMs + storeReturnMs;
-  const around = { fromMs: call.startedAtMs - storeReturnMs, untilMs: call.endedAtMs };
-  if (!isStarting && !overlaps(evidence.postgresAway, around)) return false;
+/** The process did not have the token in memory: nothing that it read after the token was stored. */
+function isCold(call: CallRecord, stored: StateRecord, reads: Map<string, CallRecord[]>): boolean {
   const inMemory = reads.get(readKey(call)) ?? [];
   return !inMemory.some(
     ({ token, startedAtMs, endedAtMs }) =>

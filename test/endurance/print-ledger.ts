@@ -50,8 +50,12 @@ export function printLedger(ledger: Ledger): string {
       [latencyRow('calm', reads.calm), latencyRow('while something was broken', reads.chaos)],
     ),
     table(
-      ['answer', 'calls'],
-      [['200', calls.answered], ...Object.entries(calls.byCode).map(([code, n]) => [code, n])],
+      ['answer', 'calm', 'while something was broken'],
+      [...new Set([...Object.keys(calls.chaos), ...Object.keys(calls.calm)])].map((code) => [
+        code,
+        calls.calm[code] ?? 0,
+        calls.chaos[code] ?? 0,
+      ]),
     ),
     `At the end: ${Object.entries(ledger.outcomes)
       .map(([status, count]) => `${count} ${status}`)

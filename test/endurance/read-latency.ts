@@ -18,12 +18,18 @@ export function summariseReads(
     ({ kind, token }) =>
       token !== null && !token.refreshed && (kind === 'plain' || kind === 'known'),
   );
-  const isChaos = ({ startedAtMs, endedAtMs }: CallRecord): boolean =>
-    overlaps(strikes, { fromMs: startedAtMs, untilMs: endedAtMs });
   return {
-    calm: summarise(reads.filter((call) => !isChaos(call))),
-    chaos: summarise(reads.filter(isChaos)),
+    calm: summarise(reads.filter((call) => !isDuring(call, strikes))),
+    chaos: summarise(reads.filter((call) => isDuring(call, strikes))),
   };
+}
+
+/** Something was broken at some time between the call and its answer. */
+export function isDuring(
+  { startedAtMs, endedAtMs }: CallRecord,
+  strikes: readonly Strike[],
+): boolean {
+  return overlaps(strikes, { fromMs: startedAtMs, untilMs: endedAtMs });
 }
 
 function summarise(calls: readonly CallRecord[]): LatencySummary {
