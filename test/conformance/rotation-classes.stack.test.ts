@@ -289,7 +289,10 @@ describe.concurrent('rotation classes', () => {
         rotation: { grace_seconds: 30 },
         validForSeconds: hourSeconds,
       });
-      const forced = await loseAnswerAfter(connection, () => connection.ageFirstSend());
+      const forced = await loseAnswerAfter(connection, async () => {
+        await connection.ageFirstSend();
+        await sleep(2_000 * briefGrace.rule.graceSeconds);
+      });
       expect([forced.body['code'], forced.body['reason']]).toEqual([
         'reauthorization_required',
         'lost_rotation',
