@@ -1,3 +1,4 @@
+import type { AppGates } from '../connections/app-gate.ts';
 import type { ExchangeStore } from '../connections/exchange-store.ts';
 import type { TokenVault } from '../connections/token-vault.ts';
 import type { ProviderCatalogue } from '../oauth/provider-catalogue.ts';
@@ -7,12 +8,15 @@ import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { AppSlots } from './app-slots.ts';
+import type { ClientSecretOrder } from './follow-up.ts';
 import type { SealedExchange } from './refresh-step.ts';
 import type { TokenKeeper } from './token-keeper.ts';
 
 /** Everything with I/O, a clock or chance that the Activities use. */
 export interface ExchangeDependencies {
   store: ExchangeStore;
+  gates: AppGates;
+  clientSecrets: ClientSecretOrder;
   vault: TokenVault;
   providers: ProviderCatalogue;
   tokenEndpoint: TokenEndpoint;

@@ -5,7 +5,7 @@ import {
   type AppCredentials,
 } from '../connections/app-credentials.ts';
 import { openedDpopKey } from '../connections/dpop-key.ts';
-import type { ExchangeSubject } from '../connections/exchange.ts';
+import type { ExchangeSubject, Postponement, RefreshIntent } from '../connections/exchange.ts';
 import type { PrivateKey } from '../connections/private-key.ts';
 import {
   dpopKeyGeneration,
@@ -18,6 +18,19 @@ import type { TokenRequest } from '../oauth/token-request.ts';
 import type { Secret } from '../platform/secret.ts';
 import { isStoreAway } from './activity-failure.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
+import type { FollowUp } from './follow-up.ts';
+import type { RefreshTokenInput } from './refresh-step.ts';
+import { sendDelay } from './send-limit.ts';
+
+export interface ExchangeFacts {
+  input: RefreshTokenInput;
+  runId: string;
+  subject: ExchangeSubject;
+  /** The ambiguous intent to take over; null for a first send. */
+  replay: RefreshIntent | null;
+  /** The send before this one, in the same Activity, whose answer proved that nothing was spent. */
+  followUp: FollowUp | null;
+}
 
 /** Everything in memory that the exchange needs from here on. */
 export interface PreparedExchange {
@@ -29,12 +42,21 @@ export interface PreparedExchange {
   fingerprint: Buffer | null;
   refreshToken: Secret | null;
   accessToken: Secret | null;
+  /** Which of the app's client secrets the request shows, and how many there are. */
+  secretIndex: number;
+  secretCount: number;
 }
 
-type Preflight =
-  | PreparedExchange
-  | { kind: 'too_soon'; afterMs: number }
-  | { kind: 'refused'; class: 'transient' | 'misconfigured'; code: string };
+/** Why no token request is made. */
+export interface Refusal {
+  kind: 'refused';
+  class: Postponement['class'];
+  code: string;
+  /** Until the next attempt, in milliseconds; null: after the usual back-off. */
+  retryAfterMs: number | null;
+}
+
+type Preflight = PreparedExchange | { kind: 'too_soon'; afterMs: number } | Refusal;
 
 /**
  * Step 2 of the exchange: definition, limits, data keys, secrets. Throws `store_unavailable`; a key
@@ -42,19 +64,32 @@ type Preflight =
  */
 export async function prepareExchange(
   dependencies: ExchangeDependencies,
-  subject: ExchangeSubject,
+  { subject, input, replay, followUp }: ExchangeFacts,
 ): Promise<Preflight> {
   const { connection, app } = subject;
   const definition = resolveDefinition(dependencies, subject);
   if (definition === undefined) {
-    return { kind: 'refused', class: 'misconfigured', code: 'provider_definition_invalid' };
+    return refused('misconfigured', 'provider_definition_invalid');
   }
-  const afterMs = untilNextSend(subject, definition);
-  if (afterMs > 0) return { kind: 'too_soon', afterMs };
+  // A send that follows another belongs to the same exchange.
+  const delay =
+    followUp === null
+      ? sendDelay(subject, definition, { ...input, isReplay: replay !== null })
+      : null;
+  if (delay?.kind === 'window') {
+    return { ...refused('rate_limited', 'limit_per_window'), retryAfterMs: delay.afterMs };
+  }
+  if (delay !== null) return { kind: 'too_soon', afterMs: delay.afterMs };
   try {
     const sealer = await dependencies.vault.sealer();
     const secrets = await openSecrets(dependencies, subject);
     const credential = credentialOf(definition, secrets);
+    const { clientSecrets } = secrets.credentials;
+    const secretIndex = dependencies.clientSecrets.index(
+      app,
+      followUp?.secretsTried ?? 0,
+      clientSecrets.length,
+    );
     return {
       kind: 'prepared',
       definition,
@@ -62,11 +97,13 @@ export async function prepareExchange(
       fingerprint: secrets.refreshToken && sealer.fingerprint(secrets.refreshToken),
       refreshToken: secrets.refreshToken,
       accessToken: secrets.accessToken,
+      secretIndex,
+      secretCount: clientSecrets.length,
       request: {
         definition,
         variables: connection.variables,
         clientId: app.clientId,
-        clientSecret: secrets.credentials.clientSecrets[0] ?? null,
+        clientSecret: clientSecrets[secretIndex] ?? null,
         privateKey: secrets.credentials.privateKey,
         clientCertificate: secrets.credentials.clientCertificate,
         dpopKey: secrets.dpopKey,
@@ -78,14 +115,18 @@ export async function prepareExchange(
   } catch (error) {
     if (isStoreAway(error) || !(error instanceof TokenManagerError)) throw error;
     if (error.code === 'key_service_unavailable') {
-      return { kind: 'refused', class: 'transient', code: error.code };
+      return refused('transient', error.code);
     }
     dependencies.log.error(
       { connection_id: connection.id, app_id: app.id, err: error },
       'a stored secret does not open; import the connection or the app again',
     );
-    return { kind: 'refused', class: 'transient', code: 'unseal_failed' };
+    return refused('transient', 'unseal_failed');
   }
+}
+
+function refused(failureClass: Refusal['class'], code: string): Refusal {
+  return { kind: 'refused', class: failureClass, code, retryAfterMs: null };
 }
 
 function resolveDefinition(
@@ -102,13 +143,6 @@ function resolveDefinition(
     );
     return undefined;
   }
-}
-
-/** The least time between two exchanges of a connection. */
-function untilNextSend(subject: ExchangeSubject, definition: ProviderDefinition): number {
-  if (subject.lastSentAt === null) return 0;
-  const nextMs = subject.lastSentAt.getTime() + 1_000 * definition.limits.minIntervalSeconds;
-  return Math.max(nextMs - subject.connection.readAt.getTime(), 0);
 }
 
 interface OpenedSecrets {

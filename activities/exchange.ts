@@ -1,14 +1,7 @@
-import type {
-  AttemptRecord,
-  Claim,
-  ExchangeSubject,
-  Postponement,
-  RefreshIntent,
-  Settlement,
-  Verdict,
-} from '../connections/exchange.ts';
-import { judgeAnswer, type Failure, type Judgement } from '../oauth/failure-class.ts';
-import { isRefusedReplayLost, isReplayCounted } from '../oauth/ambiguity.ts';
+import type { GateEntry } from '../connections/app-gate.ts';
+import type { AttemptRecord, Claim } from '../connections/exchange.ts';
+import { isForcedRefresh } from '../connections/forced-refreshes.ts';
+import { judgeAnswer, type Failure } from '../oauth/failure-class.ts';
 import {
   answerWithinMs,
   providerDeadlineMs,
@@ -19,30 +12,28 @@ import { strictWarnings } from '../oauth/strict-check.ts';
 import { extractTokens } from '../oauth/token-answer.ts';
 import type { TokenAnswer, TokenConnection } from '../oauth/token-endpoint.ts';
 import { isStoreAway } from './activity-failure.ts';
+import { enterGate, gateEndOf, leaveGate } from './app-gate-pass.ts';
+import { endOfAttempt } from './attempt-end.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
-import { prepareExchange, type PreparedExchange } from './exchange-preflight.ts';
-import { keepTokens } from './keep-tokens.ts';
-import type { RefreshStep, RefreshTokenInput } from './refresh-step.ts';
 import {
-  dueAfterMs,
-  isInsideGrace,
-  offeredProbe,
-  resolveAmbiguity,
-  type AmbiguousSubject,
-} from './resolve-ambiguity.ts';
+  prepareExchange,
+  type ExchangeFacts,
+  type PreparedExchange,
+  type Refusal,
+} from './exchange-preflight.ts';
+import { insteadOfReplay } from './instead-of-replay.ts';
+import { keepTokens } from './keep-tokens.ts';
+import type { RefreshStep } from './refresh-step.ts';
+import { isInsideGrace } from './resolve-ambiguity.ts';
 import { retryDelayMs } from './retry-delay.ts';
+import { followUpAfter, type FollowUp } from './follow-up.ts';
 import { afterFailure, resolveStep, resultOf, storeAwayStep, waitStep } from './step-results.ts';
 import { tokensToKeep } from './tokens-to-keep.ts';
 
-interface ExchangeFacts {
-  input: RefreshTokenInput;
-  runId: string;
-  subject: ExchangeSubject;
-  /** The ambiguous intent to take over; null for a first send. */
-  replay: RefreshIntent | null;
-}
-
-/** One exchange, read top to bottom: prepare, connect, claim, one POST, keep, judge, settle. */
+/**
+ * One exchange, read top to bottom: prepare, pass the app's gate, connect, claim, one POST, keep, judge,
+ * settle.
+ */
 export class Exchange {
   readonly #dependencies: ExchangeDependencies;
   readonly #facts: ExchangeFacts;
@@ -57,18 +48,60 @@ export class Exchange {
   }
 
   /** `claim_lost`: the connection changed between reading and claiming it; nothing was sent. */
-  async run(): Promise<RefreshStep | 'claim_lost'> {
+  async run(): Promise<RefreshStep | FollowUp | 'claim_lost'> {
+    const { input, subject, replay, followUp } = this.#facts;
+
+    // P3: keys and secrets in memory, and the way to the provider open, before anything is claimed.
+    const prepared = await prepareExchange(this.#dependencies, this.#facts);
+    if (prepared.kind === 'too_soon') return waitStep(subject, prepared.afterMs);
+    if (prepared.kind === 'refused') return this.#postpone(prepared);
+    if (replay !== null) {
+      const ambiguous = { input, subject, intent: replay, prepared, record: this.#record() };
+      const step = await insteadOfReplay(this.#dependencies, ambiguous);
+      if (step !== null) return step;
+    }
+
+    const passed = followUp?.entry ?? (await this.#passGate(prepared));
+    if ('next' in passed) return passed;
+    return this.#exchange(prepared, passed);
+  }
+
+  async #passGate(prepared: PreparedExchange): Promise<GateEntry | RefreshStep> {
+    const { subject } = this.#facts;
+    const gate = await enterGate(this.#dependencies, {
+      subject,
+      prepared,
+      claimId: this.#claimId,
+      isUrgent: this.#isInsideGrace(prepared),
+    });
+    switch (gate.kind) {
+      case 'open':
+        return gate.entry;
+      case 'wait':
+        return waitStep(subject, gate.afterMs);
+      case 'app_paused':
+        return { next: 'end', result: resultOf(subject.connection, 'app_misconfigured') };
+    }
+  }
+
+  async #exchange(
+    prepared: PreparedExchange,
+    entry: GateEntry,
+  ): Promise<RefreshStep | FollowUp | 'claim_lost'> {
     const { input, subject } = this.#facts;
     const { clock, tokenEndpoint } = this.#dependencies;
 
-    // P3: keys and secrets in memory, and the way to the provider open, before anything is claimed.
-    const prepared = await prepareExchange(this.#dependencies, subject);
-    if (prepared.kind === 'too_soon') return waitStep(subject, prepared.afterMs);
-    if (prepared.kind === 'refused') return this.#postpone(prepared);
-    const instead = await this.#insteadOfReplay(prepared);
-    if (instead !== null) return instead;
     const opened = await tokenEndpoint.connect(prepared.request);
-    if ('kind' in opened) return this.#postpone(opened, prepared);
+    if ('kind' in opened) {
+      await leaveGate(
+        this.#dependencies,
+        entry,
+        opened.class === 'transient'
+          ? { kind: 'unavailable', retryAfterMs: null }
+          : { kind: 'unsent' },
+      );
+      return this.#postpone({ ...opened, retryAfterMs: null }, prepared);
+    }
 
     const claimedAt = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() };
     let claim: Claim | undefined;
@@ -78,15 +111,20 @@ export class Exchange {
       opened.close();
       if (!isStoreAway(error)) throw error;
       // The claim may stand although its answer was lost; it is known that nothing was sent on it.
-      const unsent = { class: 'transient', code: 'store_unavailable', retryAfterMs: 0 } as const;
       return storeAwayStep(input, {
-        ...this.#settlement(unsent),
+        ...this.#identity(),
+        claimId: this.#claimId,
+        class: 'transient',
+        code: 'store_unavailable',
+        isFateOpen: false,
         isReplayCounted: false,
+        retryAfterMs: 0,
         refreshDueAfterMs: 0,
       });
     }
     if (claim === undefined) {
       opened.close();
+      await leaveGate(this.#dependencies, entry, { kind: 'unsent' });
       return 'claim_lost';
     }
 
@@ -115,27 +153,36 @@ export class Exchange {
         sealer: prepared.sealer,
         record: this.#record(),
       });
+      await leaveGate(this.#dependencies, entry, { kind: 'succeeded' });
+      this.#dependencies.clientSecrets.worked(subject.app, prepared.secretIndex);
       await this.#warn(prepared, answer, tokens?.warnings ?? []);
       return step;
     }
-    return this.#settle(prepared, judgement, claim);
+    if (judgement.kind === 'success') {
+      // An answer judged a success holds an access token, and that was kept.
+      throw new Error('a successful answer had no tokens to keep');
+    }
+    return this.#settle(prepared, { answer, judgement, claim, entry });
   }
 
   #claim(prepared: PreparedExchange): Promise<Claim | undefined> {
-    const { subject, replay, runId } = this.#facts;
-    const { rotation } = prepared.definition;
-    return this.#dependencies.store.claim({
+    const { input, subject, replay, runId } = this.#facts;
+    const { connection, app } = subject;
+    const { deadlinesMs, providers, store } = this.#dependencies;
+    const { rotation, limits } = prepared.definition;
+    return store.claim({
       claimId: this.#claimId,
-      connectionId: subject.connection.id,
-      generation: subject.connection.generation,
+      connectionId: connection.id,
+      generation: connection.generation,
       replayOf: replay?.attempt ?? null,
-      replayWithinMs: this.#isInsideGrace(prepared)
-        ? replayBudgetMs(rotation, this.#dependencies.deadlinesMs)
-        : null,
+      replayWithinMs: this.#isInsideGrace(prepared) ? replayBudgetMs(rotation, deadlinesMs) : null,
       fingerprint: prepared.fingerprint,
       workflowRunId: runId,
-      answerWithinMs: answerWithinMs(rotation, this.#dependencies.deadlinesMs),
+      answerWithinMs: answerWithinMs(rotation, deadlinesMs),
       rotationClass: rotation.class,
+      tokenHost: providers.tokenHost(app.provider, app.overrides, connection.variables),
+      sendsKept: limits.perWindow?.count ?? 0,
+      isForced: replay === null && isForcedRefresh(connection, input.trigger, connection.readAt),
     });
   }
 
@@ -176,19 +223,28 @@ export class Exchange {
   /** The attempt brought no tokens: records why, and says what the Workflow does about it. */
   async #settle(
     prepared: PreparedExchange,
-    judgement: Judgement,
-    claim: Claim,
-  ): Promise<RefreshStep> {
-    const { store, log } = this.#dependencies;
-    const { input, subject, runId } = this.#facts;
-    if (judgement.kind === 'success') {
-      // An answer judged a success holds an access token, and that was kept.
-      throw new Error('a successful answer had no tokens to keep');
-    }
-    const settlement =
-      judgement.class === 'permanent'
-        ? this.#verdict(prepared, judgement)
-        : this.#failure(prepared, judgement.class, judgement, claim);
+    ended: { answer: TokenAnswer; judgement: Failure; claim: Claim; entry: GateEntry },
+  ): Promise<RefreshStep | FollowUp> {
+    const { store, log, deadlinesMs, random } = this.#dependencies;
+    const { input, subject, replay, runId } = this.#facts;
+    const { answer, judgement, claim, entry } = ended;
+    const { definition } = prepared;
+    const followUp = followUpAfter(this.#facts, { prepared, judgement, claim, entry });
+    const { settlement, decision } = endOfAttempt(
+      {
+        input,
+        subject,
+        replay,
+        claim,
+        claimId: this.#claimId,
+        record: this.#record(),
+        definition,
+        deadlinesMs,
+        fraction: random(),
+      },
+      // What follows at once has nothing to wait for.
+      followUp === null ? judgement : { ...judgement, retryAfterSeconds: 0 },
+    );
     this.#count(settlement.class);
     log.info(
       {
@@ -202,158 +258,39 @@ export class Exchange {
       'the token request brought no tokens',
     );
     try {
-      if (!(await store.settle(settlement))) return waitStep(subject, 0);
+      const isSettled = await store.settle(settlement);
+      if (followUp !== null && isSettled) return followUp;
+      const waitMs = settlement.class === 'permanent' ? 0 : settlement.retryAfterMs;
+      await leaveGate(this.#dependencies, entry, gateEndOf(prepared, answer, judgement, waitMs));
+      if (!isSettled) return waitStep(subject, 0);
     } catch (error) {
       if (!isStoreAway(error)) throw error;
       return storeAwayStep(input, settlement);
     }
-    if (settlement.class !== 'ambiguous') return afterFailure(subject, settlement);
+    // A replay that was answered leaves the earlier ambiguity, and needs no settling: its call is over.
+    const isAnsweredReplay = replay !== null && settlement.class !== 'misconfigured';
+    if (settlement.class === 'permanent' || (!settlement.isFateOpen && !isAnsweredReplay)) {
+      return afterFailure(subject, settlement);
+    }
     return resolveStep(subject, {
       generation: claim.generation,
       attempt: claim.attempt,
       workflowRunId: runId,
       // The call is dead and nobody else holds an answer: what follows waits for its back-off alone.
       settleMs: settlement.retryAfterMs,
-      decision: settlement.refreshDueAfterMs === settlement.retryAfterMs ? 'replay' : 'uncertain',
+      decision: isAnsweredReplay && !settlement.isFateOpen ? 'replay' : decision,
     });
-  }
-
-  /** A permanent answer, unless this provider has to say it twice. */
-  #verdict(prepared: PreparedExchange, judgement: Failure): Settlement | Verdict {
-    const { subject, replay } = this.#facts;
-    const { failure } = subject.connection;
-    const { confirmAfterSeconds } = prepared.definition.ambiguity;
-    const isConfirmed = failure?.class === 'transient' && failure.code === judgement.code;
-    if (confirmAfterSeconds !== null && !isConfirmed) {
-      const retryAfterMs = 1_000 * confirmAfterSeconds;
-      return {
-        ...this.#settlement({ class: 'transient', code: judgement.code, retryAfterMs }),
-        isReplayCounted: false,
-        refreshDueAfterMs: retryAfterMs,
-      };
-    }
-    const isLost =
-      replay !== null &&
-      judgement.reason === 'revoked' &&
-      isRefusedReplayLost(prepared.definition.rotation);
-    const { refreshTokenExpiresAt: endsAt, connection } = subject;
-    const isPastEnd = endsAt !== null && endsAt <= connection.readAt;
-    return {
-      ...this.#attempt(),
-      claimId: this.#claimId,
-      class: 'permanent',
-      code: judgement.code,
-      reason: isLost ? 'lost_rotation' : isPastEnd ? 'expired' : (judgement.reason ?? 'refused'),
-    };
-  }
-
-  /** A failure that is tried again, and when; where it is ambiguous the rotation class decides. */
-  #failure(
-    prepared: PreparedExchange,
-    failureClass: Settlement['class'],
-    { code, retryAfterSeconds }: Failure,
-    claim: Claim,
-  ): Settlement {
-    const { subject, replay } = this.#facts;
-    const retryAfterMs = retryDelayMs({
-      class: failureClass,
-      rotation: prepared.definition.rotation,
-      isReplay: replay !== null,
-      failuresBefore: subject.connection.failure?.count ?? 0,
-      retryAfterSeconds,
-      fraction: this.#dependencies.random(),
-    });
-    const failure = { class: failureClass, code };
-    if (failureClass !== 'ambiguous') {
-      return {
-        ...this.#settlement({ ...failure, retryAfterMs }),
-        isReplayCounted: false,
-        refreshDueAfterMs: retryAfterMs,
-      };
-    }
-    const isCounted =
-      replay !== null &&
-      isReplayCounted(prepared.definition.rotation, this.#isInsideGrace(prepared));
-    const replays = replay === null ? 0 : replay.replays + (isCounted ? 1 : 0);
-    const firstSentAt = replay?.firstSentAt ?? claim.claimedAt;
-    const decision = resolveAmbiguity(
-      this.#ambiguous(prepared, { replays, firstSentAt }, this.#now()),
-      offeredProbe(prepared.definition),
-    );
-    // To wait needs no back-off: what it waits for is the end of the access token.
-    const delayMs = decision.kind === 'wait' ? 0 : retryAfterMs;
-    return {
-      ...this.#settlement({ ...failure, retryAfterMs: delayMs }),
-      isReplayCounted: isCounted,
-      refreshDueAfterMs: decision.kind === 'wait' ? decision.forMs : delayMs,
-    };
-  }
-
-  /** What is done in place of a replay that its class does not allow now; null: send. */
-  async #insteadOfReplay(prepared: PreparedExchange): Promise<RefreshStep | null> {
-    const { subject, replay } = this.#facts;
-    const { tokenEndpoint, store, log } = this.#dependencies;
-    if (replay === null) return null;
-    const ambiguous = this.#ambiguous(prepared, replay, subject.connection.readAt);
-    let decision = resolveAmbiguity(ambiguous, offeredProbe(prepared.definition));
-    if (decision.kind === 'probe' && prepared.refreshToken !== null) {
-      const answer = await tokenEndpoint.introspect(prepared.request, prepared.refreshToken);
-      log.info({ connection_id: subject.connection.id, answer }, 'asked whether the token lives');
-      decision = resolveAmbiguity(ambiguous, answer);
-    }
-    switch (decision.kind) {
-      case 'replay':
-        return null;
-      case 'lost': {
-        const lost = 'lost_rotation';
-        const end = { class: 'permanent', code: lost, reason: lost } as const;
-        const verdict = { ...this.#attempt(), claimId: replay.claimId, ...end };
-        // False: tokens or another attempt have come between.
-        return (await store.settle(verdict))
-          ? afterFailure(subject, verdict)
-          : waitStep(subject, 0);
-      }
-      case 'wait':
-      case 'probe':
-        await store.markUncertain(
-          { ...replay, connectionId: subject.connection.id },
-          dueAfterMs(decision),
-          this.#facts.input.trigger,
-        );
-        return { next: 'end', result: resultOf(subject.connection, 'uncertain') };
-    }
-  }
-
-  #ambiguous(
-    prepared: PreparedExchange,
-    intent: AmbiguousSubject['intent'],
-    now: Date,
-  ): AmbiguousSubject {
-    const { subject, input } = this.#facts;
-    const { deadlinesMs } = this.#dependencies;
-    return { subject, intent, definition: prepared.definition, deadlinesMs, input, now };
   }
 
   /** Whether this is a replay of class T that its provider still answers. */
-  #isInsideGrace(prepared: PreparedExchange): boolean {
-    const { subject, replay } = this.#facts;
-    if (replay === null) return false;
-    return isInsideGrace(this.#ambiguous(prepared, replay, subject.connection.readAt));
+  #isInsideGrace({ definition }: PreparedExchange): boolean {
+    const { subject, replay: intent } = this.#facts;
+    const { deadlinesMs } = this.#dependencies;
+    const now = subject.connection.readAt;
+    return intent !== null && isInsideGrace({ intent, definition, deadlinesMs, now });
   }
 
-  /** The database's time, carried forward from when the row was read. */
-  #now(): Date {
-    const elapsedMs = this.#dependencies.clock.monotonicMs() - this.#startedAtMs;
-    return new Date(this.#facts.subject.connection.readAt.getTime() + elapsedMs);
-  }
-
-  #settlement(failure: Pick<Settlement, 'class' | 'code' | 'retryAfterMs'>): Postponement & {
-    claimId: string;
-  } {
-    return { ...this.#attempt(), claimId: this.#claimId, ...failure };
-  }
-
-  #attempt(): { connectionId: string; generation: number; record: AttemptRecord } {
+  #identity(): { connectionId: string; generation: number; record: AttemptRecord } {
     const { connection } = this.#facts.subject;
     return {
       connectionId: connection.id,
@@ -370,27 +307,29 @@ export class Exchange {
     };
   }
 
-  #count(failureClass: Settlement['class'] | 'permanent' | 'none'): void {
+  #count(failureClass: Failure['class'] | 'none'): void {
     const { provider } = this.#facts.subject.app;
     this.#dependencies.metrics.providerRequests.inc({ provider, class: failureClass });
   }
 
   /** Nothing was claimed or sent: says why, and until when to wait. */
   async #postpone(
-    refusal: { class: 'transient' | 'misconfigured'; code: string },
+    refusal: Omit<Refusal, 'kind'>,
     prepared?: PreparedExchange,
   ): Promise<RefreshStep> {
     const { subject } = this.#facts;
-    const retryAfterMs = retryDelayMs({
-      class: refusal.class,
-      rotation: prepared?.definition.rotation ?? null,
-      isReplay: this.#facts.replay !== null,
-      failuresBefore: subject.connection.failure?.count ?? 0,
-      retryAfterSeconds: null,
-      fraction: this.#dependencies.random(),
-    });
+    const retryAfterMs =
+      refusal.retryAfterMs ??
+      retryDelayMs({
+        class: refusal.class,
+        rotation: prepared?.definition.rotation ?? null,
+        isReplay: this.#facts.replay !== null,
+        failuresBefore: subject.connection.failure?.count ?? 0,
+        retryAfterSeconds: null,
+        fraction: this.#dependencies.random(),
+      });
     const postponement = {
-      ...this.#attempt(),
+      ...this.#identity(),
       class: refusal.class,
       code: refusal.code,
       retryAfterMs,

@@ -1,7 +1,9 @@
 import { activityInfo, heartbeat } from '@temporalio/activity';
 import { exchangeStanding } from '../connections/exchange-standing.ts';
 import { isStoreAway } from './activity-failure.ts';
+import { leaveGate } from './app-gate-pass.ts';
 import { Exchange } from './exchange.ts';
+import type { FollowUp } from './follow-up.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
 import type { RefreshStep, RefreshTokenInput } from './refresh-step.ts';
 import { goneStep, storeAwayStep, waitStep } from './step-results.ts';
@@ -40,23 +42,42 @@ async function refresh(
   const { store, metrics, appSlots, random } = dependencies;
   try {
     if (input.unsettled !== null) await store.settle(input.unsettled);
-    for (let round = 0; round < standingRoundsMax; round += 1) {
+    let { replayOf } = input;
+    let followUp: FollowUp | null = null;
+    for (let round = 0; round < standingRoundsMax;) {
       const subject = await store.load(input.connectionId);
       const standing = exchangeStanding(subject, {
         newerThan: input.newerThan,
-        replayOf: input.replayOf,
+        replayOf,
         now: subject?.connection.readAt ?? new Date(0),
       });
       if (subject === undefined || standing.kind === 'gone') return goneStep(input);
       if (standing.kind !== 'may_send') {
+        if (followUp !== null) await leaveGate(dependencies, followUp.entry, { kind: 'unsent' });
         return await stepWithoutSending(dependencies, input, subject, standing);
       }
       const giveBack = appSlots.take(subject.app.id);
       if (giveBack === undefined) return waitStep(subject, appBusyRetryMs * (1 + random()));
       const { replay } = standing;
-      const exchange = new Exchange(dependencies, { input, runId, subject, replay });
-      const step = await exchange.run().finally(giveBack);
-      if (step === 'claim_lost') continue;
+      const exchange: Exchange = new Exchange(dependencies, {
+        input,
+        runId,
+        subject,
+        replay,
+        followUp,
+      });
+      const step: Awaited<ReturnType<Exchange['run']>> = await exchange.run().finally(giveBack);
+      followUp = null;
+      if (step === 'claim_lost') {
+        round += 1;
+        continue;
+      }
+      if ('kind' in step) {
+        // One more a client secret and one for a nonce, so it ends.
+        followUp = step;
+        replayOf = step.replayOf;
+        continue;
+      }
       const { outcome } = step.result;
       metrics.refreshes.inc({ provider: subject.app.provider, outcome, trigger: input.trigger });
       return step;

@@ -15,7 +15,7 @@ export const connectionColumns = `
   c.token_type, c.scope, c.expires_at, c.lifetime_seconds, c.expiry_assumed, c.refresh_due_at,
   c.next_attempt_at, c.last_refreshed_at, c.failure_class, c.failure_code, c.failure_at, c.failure_count,
   c.verdict, c.uncertain_since, c.paused_at, c.deleted_at, c.variables, c.metadata, c.created_at,
-  c.updated_at, a.paused_reason as app_paused_reason, a.paused_until as app_paused_until,
+  c.updated_at, c.forced_sends, a.paused_reason as app_paused_reason, a.paused_until as app_paused_until,
   g.closed_until as gate_closed_until, g.closed_reason as gate_closed_reason, clock_timestamp() as read_at`;
 
 export interface ConnectionRow {
@@ -47,6 +47,7 @@ export interface ConnectionRow {
   uncertain_since: Date | null;
   paused_at: Date | null;
   deleted_at: Date | null;
+  forced_sends: Date[];
   app_paused_reason: string | null;
   app_paused_until: Date | null;
   gate_closed_until: Date | null;
@@ -98,6 +99,7 @@ export function connectionFromRow(row: ConnectionRow): Connection {
       closedUntil: row.gate_closed_until,
       closedReason: row.gate_closed_reason,
     },
+    forcedSends: row.forced_sends,
     variables: row.variables,
     metadata: row.metadata,
     createdAt: row.created_at,

@@ -64,6 +64,8 @@ export interface Connection {
   pausedAt: Date | null;
   deletedAt: Date | null;
   app: AppStanding;
+  /** When the newest refreshes began that replaced a valid token; see forced-refreshes.ts. */
+  forcedSends: Date[];
   variables: Record<string, string>;
   /** Facts of the provider's answer that callers need, such as `instance_url`. */
   metadata: Record<string, unknown>;

@@ -8,6 +8,7 @@ import {
   type ConnectionRow,
 } from './connection-row.ts';
 import type { AppLimits } from './app.ts';
+import { forcedRefreshesMax } from './forced-refreshes.ts';
 import { commitLateTokens, commitTokens } from './commit-tokens.ts';
 import type {
   AttemptRecord,
@@ -52,6 +53,8 @@ export interface ExchangeStore {
   settle(settlement: Settlement | Verdict): Promise<boolean>;
   /** Nothing was claimed; says why, and until when to wait. */
   postpone(postponement: Postponement): Promise<void>;
+  /** Nobody may act on the uncertain attempt yet: when somebody should look again; null: never. */
+  deferResolution(fence: Fence, refreshDueAfterMs: number | null): Promise<void>;
   /**
    * An intent past its answer_by that nobody settled: the connection is uncertain from now on, and due
    * after so many milliseconds; null: never of its own accord. The log names the run that made the
@@ -76,6 +79,7 @@ export function createExchangeStore(store: Queryable): ExchangeStore {
         ? settleVerdict(store, settlement)
         : settleFailure(store, settlement),
     postpone: (postponement) => postpone(store, postponement),
+    deferResolution: (fence, dueAfterMs) => deferResolution(store, fence, dueAfterMs),
     markUncertain: (fence, dueAfterMs, trigger) => markUncertain(store, fence, dueAfterMs, trigger),
   };
 }
@@ -86,6 +90,8 @@ interface SubjectRow extends ConnectionRow {
   sealed_refresh_token: Buffer | null;
   sealed_dpop_key: Buffer | null;
   last_sent_at: Date | null;
+  recent_sends: Date[];
+  token_host: string | null;
   refresh_token_expires_at: Date | null;
   client_id: string;
   app_generation: string;
@@ -110,7 +116,8 @@ async function loadSubject(
   const [row] = await queryStore<SubjectRow & QueryResultRow>(store, {
     name: 'load-exchange-subject',
     text: `select ${connectionColumns}, c.attempt, c.sealed_access_token, c.sealed_refresh_token,
-        c.sealed_dpop_key, c.last_sent_at, c.refresh_token_expires_at,
+        c.sealed_dpop_key, c.last_sent_at, c.recent_sends, c.token_host,
+        c.refresh_token_expires_at,
         a.client_id, a.generation as app_generation, a.sealed_client_secrets, a.overrides, a.limits,
         i.generation as intent_generation, i.attempt as intent_attempt, i.claim_id, i.replays,
         i.workflow_run_id,
@@ -128,6 +135,8 @@ async function loadSubject(
     sealedRefreshToken: row.sealed_refresh_token,
     sealedDpopKey: row.sealed_dpop_key,
     lastSentAt: row.last_sent_at,
+    recentSends: row.recent_sends,
+    tokenHost: row.token_host,
     refreshTokenExpiresAt: row.refresh_token_expires_at,
     app: {
       id: row.app_id,
@@ -200,7 +209,10 @@ async function claimRefresh(store: Queryable, request: ClaimRequest): Promise<Cl
         returning i.connection_id, i.attempt, i.sent_at, i.replays
       )
       update connections c
-      set attempt = taken.attempt, last_sent_at = taken.sent_at, rotation_class = $7
+      set attempt = taken.attempt, last_sent_at = taken.sent_at, rotation_class = $7, token_host = $10,
+        recent_sends = ${newestSends('c.recent_sends', '$11')},
+        forced_sends = case when $12 then ${newestSends('c.forced_sends', String(forcedRefreshesMax))}
+          else c.forced_sends end
       from taken where c.id = taken.connection_id
       returning taken.attempt, taken.sent_at, taken.replays`,
     values: [
@@ -213,6 +225,9 @@ async function claimRefresh(store: Queryable, request: ClaimRequest): Promise<Cl
       request.rotationClass,
       request.claimId,
       request.replayWithinMs,
+      request.tokenHost,
+      request.sendsKept,
+      request.isForced,
     ],
   });
   if (row === undefined) return undefined;
@@ -223,6 +238,11 @@ async function claimRefresh(store: Queryable, request: ClaimRequest): Promise<Cl
     claimedAt: row.sent_at,
     replays: row.replays,
   };
+}
+
+/** The send times with this one, the newest `kept`. */
+function newestSends(column: string, kept: string): string {
+  return `array(select s from unnest(${column} || taken.sent_at) s order by s desc limit ${kept}::integer)`;
 }
 
 async function markUncertain(
@@ -256,5 +276,20 @@ async function markUncertain(
         updated_at = now()
       from target where c.id = target.id`,
     values: [fence.connectionId, fence.generation, fence.attempt, refreshDueAfterMs, trigger],
+  });
+}
+
+async function deferResolution(
+  store: Queryable,
+  fence: Fence,
+  refreshDueAfterMs: number | null,
+): Promise<void> {
+  await queryStore(store, {
+    name: 'defer-resolution',
+    text: `update connections
+      set refresh_due_at = clock_timestamp() + make_interval(secs => $4::double precision / 1000),
+        updated_at = now()
+      where id = $1 and generation = $2 and attempt = $3 and uncertain_since is not null`,
+    values: [fence.connectionId, fence.generation, fence.attempt, refreshDueAfterMs],
   });
 }

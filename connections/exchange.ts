@@ -28,6 +28,10 @@ export interface ExchangeSubject {
   sealedRefreshToken: Buffer | null;
   sealedDpopKey: Buffer | null;
   lastSentAt: Date | null;
+  /** As many as the provider's limit counts. */
+  recentSends: Date[];
+  /** As the newest claim found it. */
+  tokenHost: string | null;
   /** As the provider announced it; null if it did not. */
   refreshTokenExpiresAt: Date | null;
   app: {
@@ -70,6 +74,12 @@ export interface ClaimRequest {
   /** From the claim until no answer can come any more. */
   answerWithinMs: number;
   rotationClass: RotationClass;
+  /** Host of the token endpoint, by which the gateway finds the app's gate. */
+  tokenHost: string | null;
+  /** How many send times to keep for the provider's limit; 0: none. */
+  sendsKept: number;
+  /** The refresh replaces a valid token at a caller's wish. */
+  isForced: boolean;
 }
 
 export interface Claim extends Fence {
@@ -96,6 +106,8 @@ export interface Settlement extends RecordedAttempt {
   claimId: string;
   class: Exclude<FailureClass, 'permanent'>;
   code: string;
+  /** The refresh token may be spent: its intent stays. */
+  isFateOpen: boolean;
   /** A replay that counts against those that its class allows; a first send never does. */
   isReplayCounted: boolean;
   /** Until the next attempt, in milliseconds. */
@@ -113,7 +125,10 @@ export interface Verdict extends RecordedAttempt {
 }
 
 /** Why no attempt was made. */
-export type Postponement = Omit<Settlement, 'claimId' | 'isReplayCounted' | 'refreshDueAfterMs'>;
+export type Postponement = Omit<
+  Settlement,
+  'claimId' | 'isFateOpen' | 'isReplayCounted' | 'refreshDueAfterMs'
+>;
 
 /** New credentials, sealed for `fence.generation + 1`, with the facts that go beside them. */
 export interface SealedTokens {

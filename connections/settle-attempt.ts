@@ -32,7 +32,7 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
     text: `with ${ownAttempt}, removed as (
         delete from refresh_intents i using target
         where i.connection_id = target.id and i.claim_id = $3 and i.late_sealed is null
-          and i.replays = 0 and $4 <> 'ambiguous'
+          and i.replays = 0 and not $12
         returning i.connection_id as id, false as is_uncertain
       ), reopened as (
         update refresh_intents i
@@ -40,7 +40,7 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
           replays = i.replays - case when i.replays > 0 and not $6 then 1 else 0 end
         from target
         where i.connection_id = target.id and i.claim_id = $3 and i.late_sealed is null
-          and (i.replays > 0 or $4 = 'ambiguous')
+          and (i.replays > 0 or $12)
         returning i.connection_id as id, true as is_uncertain
       ), settled as (
         select id, is_uncertain from removed union all select id, is_uncertain from reopened
@@ -77,6 +77,7 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
       settlement.record.trigger,
       settlement.record.runId,
       settlement.refreshDueAfterMs,
+      settlement.isFateOpen,
     ],
   });
   return rows.length === 1;

@@ -15,7 +15,6 @@ import { asTokenManagerError, createProblem } from './problem.ts';
 import { readBody } from './read-body.ts';
 import type { RefreshEngine } from './refresh-engine.ts';
 import { createRefreshFlights } from './refresh-flights.ts';
-import { createRefreshLimit } from './refresh-limit.ts';
 import { addAppRoutes } from './routes/apps.ts';
 import { addBuildRoute, type BuildInfo } from './routes/build.ts';
 import { addConnectionRoutes } from './routes/connections.ts';
@@ -74,7 +73,6 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
     refreshEngine,
     onJoined: () => metrics.refreshJoined.inc(),
   });
-  const refreshLimit = createRefreshLimit(clock);
   const tokenCache = createTokenCache({
     connections,
     notices: dependencies.tokenCache?.notices,
@@ -86,7 +84,6 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   const tokenService = createTokenService({
     tokenCache,
     flights,
-    refreshLimit,
     clock,
     databaseClock,
   });

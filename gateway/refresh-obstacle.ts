@@ -127,6 +127,10 @@ function waitingProblem(
 }
 
 function uncertain(connection: Connection, waitSeconds: number | undefined): TokenManagerError {
+  // The provider did answer, only not with tokens: that is what its operator has to know.
+  if (connection.failure?.class === 'protocol_break') {
+    return storedProblem(connection, waitSeconds ?? uncertainRetryAfterSeconds);
+  }
   return new TokenManagerError('refresh_uncertain', {
     connectionId: connection.id,
     retryAfterSeconds: waitSeconds ?? uncertainRetryAfterSeconds,

@@ -2,10 +2,10 @@ import { TokenManagerError } from '../client/contract.ts';
 import {
   appWaitingReason,
   connectionStatus,
-  holdsValidToken,
   isRefreshable,
   type Connection,
 } from '../connections/connection.ts';
+import { forcedRefreshWaitMs, isForcedRefresh } from '../connections/forced-refreshes.ts';
 import { isInsideMargin, satisfiesDemand, type Demand } from '../connections/freshness.ts';
 import type { TokenReading } from '../connections/registry.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
@@ -13,7 +13,6 @@ import type { Secret } from '../platform/secret.ts';
 import { awaitFlight } from './await-flight.ts';
 import type { RefreshRequest } from './refresh-engine.ts';
 import type { RefreshFlights } from './refresh-flights.ts';
-import type { RefreshLimit } from './refresh-limit.ts';
 import { problemAfterRun, problemAtDeadline, refreshObstacle } from './refresh-obstacle.ts';
 import type { HeldToken, TokenCache } from './token-cache.ts';
 import { isEnoughUnread, readDemand, type AskedDemand, type ReadDemand } from './token-demand.ts';
@@ -53,7 +52,6 @@ export interface TokenService {
 interface TokenServiceDependencies {
   tokenCache: TokenCache;
   flights: RefreshFlights;
-  refreshLimit: RefreshLimit;
   clock: Clock;
   databaseClock: DatabaseClock;
 }
@@ -74,7 +72,7 @@ interface Call {
  * share one run whatever they asked for.
  */
 export function createTokenService(dependencies: TokenServiceDependencies): TokenService {
-  const { tokenCache, flights, refreshLimit, clock, databaseClock } = dependencies;
+  const { tokenCache, flights, clock, databaseClock } = dependencies;
 
   async function readToken(request: TokenRequest): Promise<TokenAnswer> {
     const cached = request.mayTrail ? tokenCache.find(request.connectionId) : undefined;
@@ -164,17 +162,13 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   /** Throws `refresh_limited`: callers who insist on a newer token than a valid one have a limit. */
   function joinFlight(call: Call, connection: Connection) {
     const { trigger } = call.demand;
-    const insists = trigger === 'force' || trigger === 'rejected';
-    if (
-      insists &&
-      !flights.isRunning(connection.id) &&
-      holdsValidToken(connection, databaseClock.now())
-    ) {
-      const retryAfterSeconds = refreshLimit.take(connection.id);
-      if (retryAfterSeconds > 0) {
+    const now = databaseClock.now();
+    if (!flights.isRunning(connection.id) && isForcedRefresh(connection, trigger, now)) {
+      const waitMs = forcedRefreshWaitMs(connection, now);
+      if (waitMs > 0) {
         throw new TokenManagerError('refresh_limited', {
           connectionId: connection.id,
-          retryAfterSeconds,
+          retryAfterSeconds: waitMs / 1_000,
         });
       }
     }

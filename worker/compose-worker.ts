@@ -5,7 +5,9 @@ import { Client } from '@temporalio/client';
 import type { NativeConnection } from '@temporalio/worker';
 import { createActivities } from '../activities/index.ts';
 import { createAppSlots } from '../activities/app-slots.ts';
+import { createClientSecretOrder } from '../activities/follow-up.ts';
 import { createTokenKeeper } from '../activities/token-keeper.ts';
+import { createAppGates } from '../connections/app-gates.ts';
 import { createExchangeStore } from '../connections/exchange-store.ts';
 import type { Queryable } from '../connections/store-query.ts';
 import type { TokenVault } from '../connections/token-vault.ts';
@@ -68,6 +70,8 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
   });
   const activities = createActivities({
     store: createExchangeStore(pool),
+    gates: createAppGates({ store: pool, random: Math.random }),
+    clientSecrets: createClientSecretOrder(),
     vault,
     providers,
     tokenEndpoint: createTokenEndpoint({

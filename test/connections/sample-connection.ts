@@ -44,6 +44,7 @@ export function sampleConnection(members: Partial<Connection> = {}): Connection 
     pausedAt: null,
     deletedAt: null,
     app: noAppTrouble,
+    forcedSends: [],
     variables: {},
     metadata: {},
     createdAt: readAt,
@@ -83,6 +84,8 @@ export function sampleSubject(
     sealedRefreshToken: null,
     sealedDpopKey: null,
     lastSentAt: null,
+    recentSends: [],
+    tokenHost: null,
     refreshTokenExpiresAt: null,
     app: {
       id: 'a1',

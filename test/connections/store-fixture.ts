@@ -252,6 +252,9 @@ export function claimRequest(
     workflowRunId: 'run-1',
     answerWithinMs: 60_000,
     rotationClass: 'F',
+    tokenHost: null,
+    sendsKept: 0,
+    isForced: false,
     ...members,
   };
 }
@@ -276,6 +279,7 @@ export function settlement(
     claimId: claim.claimId,
     class: 'transient',
     code: 'http_503',
+    isFateOpen: members.class === 'ambiguous',
     isReplayCounted: members.class === 'ambiguous',
     retryAfterMs: 4_000,
     refreshDueAfterMs: members.retryAfterMs ?? 4_000,

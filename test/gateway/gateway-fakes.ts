@@ -53,6 +53,7 @@ export function connectionRow(changes: Partial<Connection> = {}): Connection {
     variables: {},
     metadata: { instance_url: 'https://acme.example.com' },
     createdAt: secondsFromStart(-86_400),
+    forcedSends: [],
     updatedAt: secondsFromStart(-1_800),
     readAt: startsAt,
     ...changes,

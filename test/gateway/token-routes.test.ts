@@ -502,7 +502,14 @@ describe('single flight', () => {
 
   it('lets 6 refreshes a minute be forced on a valid token, then answers refresh_limited', async () => {
     const { app, engine, rows } = createFakeGateway();
-    engine.respond = () => Promise.resolve(refreshRow(rows));
+    // What a claim writes: the worker counts, and every gateway reads it.
+    const forcedSends: Date[] = [];
+    engine.respond = () => {
+      forcedSends.push(startsAt);
+      const result = refreshRow(rows);
+      rows.set('c1', { ...(rows.get('c1') ?? connectionRow()), forcedSends: [...forcedSends] });
+      return Promise.resolve(result);
+    };
     const statuses = [];
     for (let n = 0; n < 7; n += 1) {
       statuses.push((await call(app, 'POST', refreshPath, { force: true })).status);
@@ -513,7 +520,7 @@ describe('single flight', () => {
     expect(Number(headers.get('Retry-After'))).toBeGreaterThan(50);
     expect(engine.calls).toHaveLength(6);
     // An expired token has to be refreshed anyway, whoever asks.
-    rows.set('c1', connectionRow({ ...expired, tokenVersion: 13 }));
+    rows.set('c1', connectionRow({ ...expired, tokenVersion: 13, forcedSends }));
     expect((await call(app, 'POST', refreshPath, { force: true })).status).toBe(200);
   });
 });

@@ -60,6 +60,8 @@ const scenarios: Scenario[] = [
   { name: 'F', declared: 'F', rotation: 'F', budget: faults, runs: 500 },
   { name: 'L', declared: 'L', rotation: 'L', budget: faults, runs: 300 },
   { name: 'C', declared: 'C', rotation: 'C', budget: faults, runs: 400 },
+  // A provider whose spent token merely fails.
+  { name: 'X', declared: 'X', rotation: 'T', budget: faults, runs: 300 },
   {
     name: 'L by its definition, T in truth',
     declared: 'L',

@@ -1,4 +1,6 @@
 import { randomUUID } from 'node:crypto';
+import { createClientSecretOrder } from '../../activities/follow-up.ts';
+import type { AppGates } from '../../connections/app-gate.ts';
 import { createActivities } from '../../activities/index.ts';
 import { createAppSlots } from '../../activities/app-slots.ts';
 import { createTokenKeeper } from '../../activities/token-keeper.ts';
@@ -31,10 +33,28 @@ import { Simulation, type Call, type SimulatedProcess, type Step } from './simul
 const tenantId = 'tenant';
 const workersMax = 3;
 const keeperEveryMs = 1_000;
+/** Gates bound how often something is sent, never whether a token is spent twice. */
+const openGates: AppGates = {
+  enter: ({ appId, connectionId, claimId }) =>
+    Promise.resolve({
+      kind: 'open',
+      entry: {
+        appId,
+        connectionId,
+        claimId,
+        gateId: null,
+        isProven: true,
+        isLeased: false,
+        enteredAt: '',
+      },
+    }),
+  leave: () => Promise.resolve(),
+};
+
 /** Everything that can be waited for takes less. */
 const patienceMs = 120_000;
 const stepsMax = 2_000;
-const replayedClasses = new Set<RotationClass>(['S', 'L', 'C']);
+const replayedClasses = new Set<RotationClass>(['S', 'L', 'C', 'X']);
 const readingStatements = new Set(['load-exchange-subject', 'read-exchange-position']);
 
 /** What all runs of the model share. */
@@ -256,6 +276,8 @@ export class ClaimWorld {
     };
     const activities = createActivities({
       store: createExchangeStore(this.#storeOf(process)),
+      gates: openGates,
+      clientSecrets: createClientSecretOrder(),
       vault,
       providers,
       tokenEndpoint: createSimulatedEndpoint({
@@ -350,8 +372,10 @@ export class ClaimWorld {
     if (replaced === null || !isReplay) return;
     const { declared } = this.#fixture;
     const waitMs = settlingMs({ class: declared, graceSeconds: null, oldAccessTokenDies: false });
-    const isCallDead = [...this.#claims.values()].some(
-      (claim) => claim.isDropped && claim.attempt === replaced.attempt,
+    // A call is over for good once its Activity has ended in a process that lives to tell.
+    const isCallDead = [...this.#claims].some(
+      ([{ isOver, process }, claim]) =>
+        claim.attempt === replaced.attempt && (claim.isDropped || (isOver && process.isAlive)),
     );
     if (!isCallDead && this.simulation.nowMs < replaced.answerByMs + waitMs) {
       this.#faults.push(`attempt ${attempt} did not wait for an answer that may be alive`);

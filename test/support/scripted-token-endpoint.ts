@@ -90,9 +90,11 @@ export async function startScriptedTokenEndpoint(
     hostname?: string;
     /** Of the default behaviour; F if absent. */
     rotation?: FamilyRotation;
+    /** The step for a request that the script has none for; undefined: the answer of the class. */
+    respond?: (request: ReceivedRequest) => Step | undefined;
   } = {},
 ): Promise<ScriptedTokenEndpoint> {
-  const { tls, clientAuthority, host = '127.0.0.1', hostname = host, rotation } = options;
+  const { tls, clientAuthority, host = '127.0.0.1', hostname = host, rotation, respond } = options;
   const families = createTokenFamilies(rotation);
   const steps: Step[] = [];
   const requests: ReceivedRequest[] = [];
@@ -106,7 +108,7 @@ export async function startScriptedTokenEndpoint(
     void receive(request).then(async (received) => {
       requests.push(received);
       for (const waiter of waiters) if (requests.length >= waiter.count) waiter.resolve();
-      await answer(steps.shift() ?? {}, received, response);
+      await answer(steps.shift() ?? respond?.(received) ?? {}, received, response);
     }, ignoreBrokenRequest);
   };
   const server =
