@@ -38,6 +38,7 @@ export interface EnduranceStack {
 export async function startEnduranceStack(options: {
   folder: string;
   seed: number;
+  logFile: string;
   cliPath: string | undefined;
   reaper: Reaper;
   nowMs: () => number;

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProviderFault } from './chaos-schedule.ts';
 import type { RotationLedger } from '../support/rotation-families.ts';
@@ -24,11 +25,19 @@ export interface ProviderProcess {
   stop(): Promise<void>;
 }
 
-export async function startProviderProcess(options: { seed: number }): Promise<ProviderProcess> {
+export async function startProviderProcess(options: {
+  seed: number;
+  /** Where its warnings go. */
+  logFile: string;
+}): Promise<ProviderProcess> {
   const args = ['--import', 'tsx', entry, String(options.seed)];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const log = openSync(options.logFile, 'a');
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', log] });
+  closeSync(log);
+  const { stdout } = child;
+  if (stdout === null) throw new Error('the authorization server has no output');
   const exited = once(child, 'exit');
-  const first = await Promise.race([once(child.stdout, 'data'), exited]);
+  const first = await Promise.race([once(stdout, 'data'), exited]);
   const [line] = first as [unknown];
   if (!Buffer.isBuffer(line)) throw new Error('the authorization server did not start');
   const origin = line.toString('utf8').trim();

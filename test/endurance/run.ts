@@ -63,6 +63,7 @@ async function endure(options: EnduranceOptions): Promise<boolean> {
   const stack = await startEnduranceStack({
     folder,
     seed,
+    logFile,
     cliPath: process.env['TEMPORAL_CLI_PATH'],
     reaper,
     nowMs,
