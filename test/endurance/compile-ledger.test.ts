@@ -163,7 +163,7 @@ function judge(
     temporalAway: [],
     ...members.evidence,
   };
-  const run = { seed: 1, minutes: 2, startedAt: '', seconds: 120, faults: 0 };
+  const run = { seed: 1, minutes: 2, startedAt: '', seconds: 120, faults: 0, reauthorised: 0 };
   return compileLedger(run, evidence, members.outcomes ?? []);
 }
 

@@ -17,6 +17,8 @@ export interface RunFacts {
   startedAt: string;
   seconds: number;
   faults: number;
+  /** Connections whose customer authorised again after the grant was lost. */
+  reauthorised: number;
 }
 
 export interface ClassTotals {
@@ -65,14 +67,14 @@ export function compileLedger(
   const unsettled = outcomes.filter(({ isRight }) => !isRight);
   const faults = evidence.calls.filter(({ code }) => code === 'internal');
   const badLosses = losses.filter(
-    ({ reason, excuse }) => reason !== 'lost_rotation' || excuse === null,
+    ({ reason, because }) => reason !== 'lost_rotation' || because === null,
   );
   const crashes = evidence.lives.filter(({ lastWords }) => lastWords !== null);
   const mismatches = compareCounts(evidence, sorted);
   const reasons = [
     ...told(forbidden, 'forbidden replay', (each) => `${each.connectionId}: ${each.why}`),
     ...told(badLosses, 'grant lost without excuse', (each) =>
-      [each.connectionId, each.reason, each.excuse ?? 'every answer reached a live process'].join(
+      [each.connectionId, each.reason, each.because ?? 'every answer reached a live process'].join(
         ', ',
       ),
     ),

@@ -3,13 +3,13 @@ import type { AwayWindow } from './away-windows.ts';
 import { providerFaults, type ChaosAction, type ProviderFault } from './chaos-schedule.ts';
 import type { EnduranceStack } from './endurance-stack.ts';
 
-/** Of the token requests that a fault of the provider meets; what may end grants meets fewer. */
+/** Of the token requests that a fault of the provider meets; those that may end grants meet fewer. */
 const faultShares: Record<ProviderFault, number> = {
   delay: 0.4,
-  drop: 0.25,
+  drop: 0.15,
   unavailable: 0.6,
-  bad_gateway: 0.3,
-  truncate: 0.25,
+  bad_gateway: 0.2,
+  truncate: 0.15,
   rate_limit: 0.6,
 };
 

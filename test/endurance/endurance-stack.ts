@@ -32,6 +32,9 @@ export interface EnduranceStack {
   provider: ProviderProcess;
   pool: pg.Pool;
   audit: DatabaseAudit;
+  /** Ends gateways and workers as an operator would. */
+  endServices(): Promise<void>;
+  /** Ends the rest. */
   close(): Promise<void>;
 }
 
@@ -124,8 +127,10 @@ export async function startEnduranceStack(options: {
     provider,
     pool,
     audit,
+    async endServices() {
+      await Promise.all(services.map((slot) => slot.terminate()));
+    },
     async close() {
-      await Promise.all(services.map((slot) => slot.kill()));
       await pool.end();
       await Promise.all([postgres.stop(), temporal.stop(), provider.stop()]);
       reaper.forget(provider.pid);

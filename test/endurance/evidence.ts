@@ -75,6 +75,12 @@ export function claimOf(
   );
 }
 
+/** What became of an answer, in words that many share, and the facts of this one. */
+export interface Excuse {
+  because: string;
+  detail: string;
+}
+
 /**
  * Why the tokens of this answer could be with nobody: it was cut off, or its process died before it can
  * have stored them, or stood still until another took the claim over. Null: they were in good hands.
@@ -83,30 +89,39 @@ export function whyLost(
   evidence: Evidence,
   of: ConnectionEvidence,
   send: SendEntry,
-): string | null {
-  if (send.delivery === 'cut') return `the answer was lost (${send.fault ?? 'unknown'})`;
+): Excuse | null {
   const claim = claimOf(of, send);
-  if (send.delivery === 'gone') {
-    return send.fault === 'delay'
-      ? 'the answer came after the deadline (delay)'
-      : `${claim?.process ?? 'the process'} had closed the connection`;
+  const process = claim?.process ?? 'unknown';
+  if (send.delivery === 'cut') {
+    return { because: `the answer was lost (${send.fault ?? 'unknown'})`, detail: process };
   }
   const life = evidence.lives.find(({ name }) => name === claim?.process);
+  const endedAtMs = life?.endedAtMs ?? Infinity;
+  if (send.delivery === 'gone') {
+    const because =
+      endedAtMs < send.endedAtMs
+        ? 'its process was killed before the answer came'
+        : 'the answer came after the deadline';
+    return { because, detail: process };
+  }
   if (life === undefined || claim === undefined) return null;
-  const { endedAtMs } = life;
   const between = { fromMs: send.endedAtMs, untilMs: endedAtMs };
   const storeAway = overlaps(evidence.postgresAway, between);
   const bothAway = storeAway && overlaps(evidence.temporalAway, between);
   const inHand = bothAway ? Infinity : storeAway ? inHandStoreAwayMs : inHandMs;
   if (Number.isFinite(endedAtMs) && endedAtMs - send.endedAtMs <= inHand) {
-    return `${life.name} ended ${seconds(endedAtMs - send.endedAtMs)} after the answer`;
+    return {
+      because: 'its process was killed with the answer in hand',
+      detail: `${process} ${seconds(endedAtMs - send.endedAtMs)} after it`,
+    };
   }
   const stop = life.stops.find(
     ({ fromMs, untilMs }) => fromMs <= send.endedAtMs + inHandMs && untilMs >= claim.answerByMs,
   );
-  return stop === undefined ? null : `${life.name} stood still until after answer_by`;
+  if (stop === undefined) return null;
+  return { because: 'its process stood still until after answer_by', detail: process };
 }
 
-export function seconds(ms: number): string {
+function seconds(ms: number): string {
   return `${(ms / 1_000).toFixed(1)} s`;
 }

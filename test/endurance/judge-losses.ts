@@ -1,4 +1,4 @@
-import { whyLost, type ConnectionEvidence, type Evidence } from './evidence.ts';
+import { whyLost, type ConnectionEvidence, type Evidence, type Excuse } from './evidence.ts';
 
 /** A grant that ended, and whether that had to be. */
 export interface Loss {
@@ -7,7 +7,8 @@ export interface Loss {
   atMs: number;
   reason: string;
   /** What became of the answer that held its tokens; null: nothing excuses the loss. */
-  excuse: string | null;
+  because: string | null;
+  details: string[];
 }
 
 /** Classes whose grants a lost answer can end: single use, and a grace that has passed. */
@@ -15,31 +16,35 @@ const losable: ReadonlySet<string> = new Set(['X', 'F', 'T']);
 
 export function judgeLosses(evidence: Evidence, sorted: Map<string, ConnectionEvidence>): Loss[] {
   return [...sorted.values()].flatMap((of) => {
-    const verdict = of.states.find((state) => state.verdict !== null);
-    if (verdict?.verdict == null) return [];
-    const { connection } = of;
-    return [
-      {
-        connectionId: connection.id,
-        class: connection.app.class,
-        atMs: verdict.atMs,
-        reason: verdict.verdict,
-        excuse: losable.has(connection.app.class) ? excuseOf(evidence, of, verdict.atMs) : null,
-      },
-    ];
+    const { id, app } = of.connection;
+    const verdicts = of.states.filter(
+      ({ verdict }, index) => verdict !== null && of.states[index - 1]?.verdict == null,
+    );
+    return verdicts.map(({ atMs, verdict }) => {
+      const excuses = losable.has(app.class) ? excusesOf(evidence, of, atMs) : [];
+      return {
+        connectionId: id,
+        class: app.class,
+        atMs,
+        reason: verdict ?? '',
+        because: excuses[0]?.because ?? null,
+        details: excuses.map(({ detail }) => detail),
+      };
+    });
   });
 }
 
-/** The exchange of the token that was stored last, whose answer never was. */
-function excuseOf(evidence: Evidence, of: ConnectionEvidence, lostAtMs: number): string | null {
-  const last = of.sends.findLast(
+/**
+ * Of the token that was exchanged last, what became of the answer to each send: within a grace there may
+ * be several, and all must have been lost. Empty: nothing excuses the loss.
+ */
+function excusesOf(evidence: Evidence, of: ConnectionEvidence, lostAtMs: number): Excuse[] {
+  const exchanges = of.sends.filter(
     ({ issued, arrivedAtMs }) => issued !== null && arrivedAtMs <= lostAtMs,
   );
-  if (last === undefined) return null;
-  // Of a token that was sent again within a grace, the answer to every send must have been lost.
-  const sends = of.sends.filter(
-    ({ refreshToken, issued }) => issued !== null && refreshToken === last.refreshToken,
-  );
-  const reasons = sends.map((send) => whyLost(evidence, of, send));
-  return reasons.includes(null) ? null : reasons.join('; ');
+  const token = exchanges.at(-1)?.refreshToken;
+  const excuses = exchanges
+    .filter(({ refreshToken }) => refreshToken === token)
+    .map((send) => whyLost(evidence, of, send));
+  return excuses.includes(null) ? [] : excuses.filter((excuse) => excuse !== null);
 }

@@ -30,7 +30,8 @@ export function printLedger(ledger: Ledger): string {
   };
   return [
     `**${ledger.verdict}**: ${run.minutes} minutes, seed ${run.seed}, ${run.startedAt}; ` +
-      `${run.faults} faults; ${Math.round(run.seconds)} s with start and end.`,
+      `${run.faults} faults; customers authorised ${run.reauthorised} connections again; ` +
+      `${Math.round(run.seconds)} s with start and end.`,
     table(
       [
         'class',
@@ -63,19 +64,23 @@ export function printLedger(ledger: Ledger): string {
       `Valid tokens refused: ${ledger.refusals.length}.`,
     ledger.losses.length === 0
       ? 'No grant was lost.'
-      : table(
-          ['grant lost', 'class', 'reason', 'because'],
-          ledger.losses.map((loss) => [
-            loss.connectionId,
-            loss.class,
-            loss.reason,
-            loss.excuse ?? '**nothing excuses it**',
-          ]),
-        ),
+      : table(['grants lost', 'class', 'reason', 'because'], groupLosses(ledger)),
     ...(ledger.reasons.length === 0
       ? []
       : [['Why it failed:', '', ...ledger.reasons.map((reason) => `- ${reason}`)].join('\n')]),
   ].join('\n\n');
+}
+
+function groupLosses({ losses }: Ledger): (string | number)[][] {
+  const groups = new Map<string, { count: number; cells: string[] }>();
+  for (const { class: name, reason, because } of losses) {
+    const cells = [name, reason, because ?? '**nothing excuses it**'];
+    const group = groups.get(cells.join('|')) ?? { count: 0, cells };
+    groups.set(cells.join('|'), { ...group, count: group.count + 1 });
+  }
+  return [...groups.values()]
+    .toSorted((a, b) => b.count - a.count)
+    .map(({ count, cells }) => [count, ...cells]);
 }
 
 function latencyRow(name: string, summary: LatencySummary): (string | number)[] {

@@ -14,6 +14,7 @@ import { importConnections } from './import-connections.ts';
 import { printLedger } from './print-ledger.ts';
 import { createTell, minutesAndSeconds, reportProgress } from './progress.ts';
 import { startReaper } from './reaper.ts';
+import { startCustomers } from './customers.ts';
 import { createSeededRandom } from './seeded-random.ts';
 import { settleConnections } from './settle-connections.ts';
 
@@ -85,10 +86,12 @@ async function endure(options: EnduranceOptions): Promise<boolean> {
     onStrike: ({ victim, what, durationMs }) =>
       tell(`      ${victim} ${what} for ${(durationMs / 1_000).toFixed(1)} s`),
   });
+  const customers = startCustomers({ stack, connections });
   const { provider } = stack;
   const endProgress = reportProgress({ provider, callers, chaos, nowMs, tell });
   const allHealed = chaos.ended.then(() => new Date(nowMs()));
   const [healedAt] = await Promise.all([allHealed, sleep(minutes * 60_000)]);
+  await customers.stop();
   const outcomes = await settleConnections({
     connections,
     callers,
@@ -98,6 +101,8 @@ async function endure(options: EnduranceOptions): Promise<boolean> {
   });
   await callers.stop();
   endProgress();
+  // What is under way in the background is finished, so that all witnesses tell of the same.
+  await stack.endServices();
 
   const ledger = compileLedger(
     {
@@ -106,6 +111,7 @@ async function endure(options: EnduranceOptions): Promise<boolean> {
       startedAt,
       seconds: (nowMs() - startedAtMs) / 1_000,
       faults: chaos.strikes.length,
+      reauthorised: customers.count(),
     },
     {
       connections,
