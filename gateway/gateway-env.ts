@@ -2,6 +2,23 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { ProblemCode } from '../client/contract.ts';
 
+/** Who a client certificate, accepted in the TLS handshake, says is there. */
+export interface ClientIdentity {
+  /** Its subject alternative names, else its CN, typed: `uri:…`, `dns:…`, `cn:…`. */
+  subjects: string[];
+}
+
+/** What is known of the connection that a request came on. */
+export interface GatewayBindings {
+  /**
+   * Null without client certificates, TLS_MODE other than `mtls`. The same object for every request of
+   * a connection: whom it stands for is looked up once for each.
+   */
+  clientIdentity: ClientIdentity | null;
+  /** Address of the peer; absent in tests without a socket. */
+  clientAddress?: string | undefined;
+}
+
 /** What one request carries from its middleware to its handler and back. */
 interface GatewayVariables {
   requestId: string;
@@ -13,6 +30,7 @@ interface GatewayVariables {
 }
 
 export interface GatewayEnv {
+  Bindings: GatewayBindings;
   Variables: GatewayVariables;
 }
 

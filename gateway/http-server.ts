@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { createServer, STATUS_CODES, type Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { getRequestListener } from '@hono/node-server';
+import { getRequestListener, type Http2Bindings, type HttpBindings } from '@hono/node-server';
 import { TokenManagerError, type ProblemCode } from '../client/contract.ts';
+import type { GatewayBindings } from './gateway-env.ts';
 import { createProblem } from './problem.ts';
 
 const drainLimitMs = 25_000;
@@ -28,14 +29,16 @@ export interface HttpServer {
  * What Node's parser refuses gets its problem here, for it never reaches the app.
  */
 export function createHttpServer(
-  fetch: (request: Request) => Response | Promise<Response>,
+  fetch: (request: Request, bindings: GatewayBindings) => Response | Promise<Response>,
 ): HttpServer {
   const openRequests = new Map<Socket, number>();
   const countRequest = (socket: Socket, change: 1 | -1) => {
     const open = openRequests.get(socket);
     if (open !== undefined) openRequests.set(socket, open + change);
   };
-  const listener = getRequestListener(fetch, {
+  const answer = (request: Request, { incoming }: HttpBindings | Http2Bindings) =>
+    fetch(request, { clientIdentity: null, clientAddress: incoming.socket.remoteAddress });
+  const listener = getRequestListener(answer, {
     // Only what is no request at all (a bad Host or target) gets here; the app answers the rest.
     errorHandler: () => {
       const { body, headers, status } = createProblem(notHttp(), { requestId: randomUUID() });
