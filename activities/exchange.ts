@@ -330,6 +330,7 @@ export class Exchange {
       });
     const postponement = {
       ...this.#identity(),
+      attempt: subject.attempt,
       class: refusal.class,
       code: refusal.code,
       retryAfterMs,

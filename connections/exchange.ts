@@ -125,7 +125,8 @@ export interface Verdict extends RecordedAttempt {
 }
 
 /** Why no attempt was made. */
-export type Postponement = Omit<
+/** `attempt`: the newest when the row was read. */
+export type Postponement = { attempt: number } & Omit<
   Settlement,
   'claimId' | 'isFateOpen' | 'isReplayCounted' | 'refreshDueAfterMs'
 >;

@@ -88,7 +88,7 @@ export async function postpone(store: Queryable, postponement: Postponement): Pr
   await queryStore(store, {
     name: 'postpone-refresh',
     text: `with target as (
-        select c.id from connections c where c.id = $1 and c.generation = $2 for update
+        select c.id from connections c where c.id = $1 and c.generation = $2 and c.attempt = $9 for update
       ), ${logAttempt({
         source: 'target',
         outcome: `case $3 when 'misconfigured' then 'app_misconfigured' else 'waiting' end`,
@@ -114,6 +114,7 @@ export async function postpone(store: Queryable, postponement: Postponement): Pr
       postponement.record.durationMs,
       postponement.record.trigger,
       postponement.record.runId,
+      postponement.attempt,
     ],
   });
 }

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { refreshWorkflowId } from '../../client/contract.ts';
 import { findFreePort } from '../../dev/ports.ts';
@@ -271,8 +271,9 @@ describe('planted tokens and secrets', () => {
   it('are nowhere when refreshes fail, whatever the provider answers', async () => {
     // One of its own: runs that wait for their next attempt come back to it during later tests.
     const failing = await startScriptedTokenEndpoint();
-    const app_id = await addApp({ overrides: { token_url: failing.url } });
     for (const [name, step] of badAnswers()) {
+      // A refused client, or a limit, would keep the others of the same app from being sent.
+      const app_id = await addApp({ overrides: { token_url: failing.url } });
       const id = await addConnection({ app_id });
       const before = failing.requests.length;
       failing.script(step, step, step, step);
@@ -285,6 +286,35 @@ describe('planted tokens and secrets', () => {
     await failing.close();
     expect(await findLeaks()).toEqual([]);
   }, 90_000);
+
+  it('are nowhere when keys sign for the app, and for the connection', async () => {
+    const rsa = generateKeyPairSync('rsa', { modulusLength: 2_048 }).privateKey;
+    const pem = rsa.export({ type: 'pkcs8', format: 'pem' }).toString();
+    const dpopKey = generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+    const jwk = dpopKey.export({ format: 'jwk' });
+    // As JSON writes it or not: a line of the PEM has no line ends.
+    canaries.set('private-key', pem.split('\n')[5] ?? '');
+    canaries.set('dpop-key', jwk.d ?? '');
+    const app_id = await addApp({
+      private_key: pem,
+      overrides: { token_url: endpoint.url, client_auth: 'private_key_jwt', dpop: true },
+    });
+    const id = await addConnection({ app_id, dpop_key: jwk });
+    endpoint.script(
+      { status: 400, headers: { 'dpop-nonce': 'nonce' }, body: { error: 'use_dpop_nonce' } },
+      goodAnswer(),
+    );
+    expect((await getToken(id)).status).toBe(200);
+    const [first, second] = endpoint.requests.slice(-2);
+    expect(second?.params['refresh_token']).toBe(first?.params['refresh_token']);
+    expect(second?.params['client_assertion']).not.toBe(first?.params['client_assertion']);
+    await call('GET', `/v1/connections/${id}`);
+    await call('GET', `/v1/apps/${app_id}`);
+    expect(
+      findCanaries(JSON.stringify(otherAnswers.map(({ body }) => body)), canaries),
+    ).not.toContain('private-key');
+    expect(await findLeaks()).toEqual([]);
+  });
 
   it('are nowhere when a new refresh token comes in a broken answer', async () => {
     const id = await addConnection();

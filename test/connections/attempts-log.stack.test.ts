@@ -15,6 +15,7 @@ async function addAttempts(connectionId: string, count: number): Promise<void> {
     await fixture.exchanges.postpone({
       connectionId,
       generation: 1,
+      attempt: 0,
       class: 'transient',
       code: `e${number}`,
       retryAfterMs: 0,

@@ -274,12 +274,14 @@ describe('a postponement', () => {
     const why = {
       connectionId: id,
       generation: 1,
+      attempt: 1,
       class: 'misconfigured',
       code: 'egress_refused',
       retryAfterMs: 60_000,
       record,
     } as const;
     await fixture.exchanges.postpone({ ...why, generation: 2 });
+    await fixture.exchanges.postpone({ ...why, attempt: 0 });
     expect(await fixture.attempts(id)).toEqual([]);
     await fixture.exchanges.postpone(why);
     const row = await fixture.row(id);

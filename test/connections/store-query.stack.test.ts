@@ -109,7 +109,7 @@ describe('a database that refuses writes', () => {
       () => exchanges.commitLate({ ...claim, lateAttempt: 1 }, tokens, record),
       () => exchanges.settle(end),
       () => exchanges.settle(verdict(claim)),
-      () => exchanges.postpone(end),
+      () => exchanges.postpone({ ...end, attempt: 0 }),
       () => exchanges.markUncertain(claim, null, 'read'),
     ];
     for (const write of writes) await expect(write()).rejects.toMatchObject(away);
