@@ -3,6 +3,7 @@ import { loadConfig, type Config } from '../platform/config.ts';
 import { createLogger, type Logger } from '../platform/log.ts';
 import { installTemporalRuntime } from '../platform/temporal-runtime.ts';
 import { readableError } from './readable-error.ts';
+import { serveProfiles } from './serve-profiles.ts';
 
 /** npm hands on the Ctrl-C that the terminal has already sent: so soon after, it is the same one. */
 const sameSignalMs = 500;
@@ -63,10 +64,12 @@ export async function runProcess(
     });
     for (const warning of config.warnings) log.warn(warning);
     installTemporalRuntime(log);
+    const profiles = await serveProfiles(config, log);
     await runUntilEnding(() => start({ ...setting, config, log, signal: ending.signal }), {
       log,
       signal: ending.signal,
     });
+    await profiles?.close();
     process.exit(0);
   } catch (error) {
     if (ending.signal.aborted && isAbort(error)) process.exit(0);

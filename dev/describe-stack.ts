@@ -2,6 +2,7 @@
 export interface StackFile {
   gateway: string;
   metrics: string | null;
+  /** Base of `/profile` and `/heap`. */
   pprof: string | null;
   temporal_ui: string;
   temporal_address: string;
@@ -36,6 +37,7 @@ Ready.
 
   gateway      ${stack.gateway}
   metrics      ${stack.metrics ?? 'off'}
+  profiles     ${stack.pprof ?? 'off'}
   Temporal UI  ${stack.temporal_ui}
   provider     ${stack.provider} (what really happened: ${stack.provider_stats})
   all of it    ${stackFile}

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { startAllInOne } from '../cli/all-in-one.ts';
+import { serveProfiles } from '../cli/serve-profiles.ts';
 import type { BuildInfo } from '../gateway/routes/build.ts';
 import type { Config } from '../platform/config.ts';
 import { createLogger } from '../platform/log.ts';
@@ -13,6 +14,8 @@ export interface RunningService {
   url: string;
   /** Undefined when METRICS_PORT is 0. */
   metricsUrl: string | undefined;
+  /** Undefined when PPROF_PORT is 0 or there are no profiles on this platform. */
+  pprofUrl: string | undefined;
   /** Resolves with a readable reason when the worker has ended, wanted or not. */
   ended: Promise<string>;
   /** Drains the gateway, then the worker. */
@@ -28,6 +31,7 @@ export async function startService(config: Config): Promise<RunningService> {
   });
   for (const warning of config.warnings) log.warn(warning);
   installTemporalRuntime(log);
+  const profiles = await serveProfiles(config, log);
   const service = await startAllInOne({
     config,
     log,
@@ -38,10 +42,14 @@ export async function startService(config: Config): Promise<RunningService> {
   return {
     url: service.gateway.url,
     metricsUrl: service.gateway.metricsUrl,
+    pprofUrl: profiles?.url,
     ended: service.worker.running.then(
       () => 'The worker has ended.',
       (error: unknown) => `The worker has failed: ${error instanceof Error ? error.message : '?'}`,
     ),
-    stop: () => service.close(),
+    async stop() {
+      await service.close();
+      await profiles?.close();
+    },
   };
 }

@@ -113,6 +113,9 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
   if (config.metrics.port !== 0) {
     await assertPortIsFree(config.metrics.port, 'the metrics page', 'METRICS_PORT');
   }
+  if (config.pprof.port !== 0) {
+    await assertPortIsFree(config.pprof.port, 'the page of profiles', 'PPROF_PORT');
+  }
   const service = await step('Gateway and worker', async () => {
     const started = await startService(config);
     shutdown.add('Gateway and worker', started);
@@ -127,7 +130,7 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
   return {
     gateway: service.url,
     metrics: service.metricsUrl === undefined ? null : `${service.metricsUrl}/metrics`,
-    pprof: null,
+    pprof: service.pprofUrl ?? null,
     temporal_ui: `http://${loopback}:${ports.temporalUi}`,
     temporal_address: temporalAddress,
     namespace: file.namespace,
