@@ -489,7 +489,9 @@ describe.concurrent('answers without end', () => {
   ])(
     'R50 %s is cut off, in bounded memory, and is ambiguous',
     async ([, step, code], { expect }) => {
-      const { id, own } = await startProvider('F', { overrides: impatient, steps: [step] });
+      // A bomb may take its time on a slow machine; a trickle is to meet the deadline soon.
+      const overrides = code === 'answer_timeout' ? impatient : {};
+      const { id, own } = await startProvider('F', { overrides, steps: [step] });
       const memory = watchMemory();
       void stack.getToken(id, '?wait_seconds=0');
       await expect
@@ -499,7 +501,7 @@ describe.concurrent('answers without end', () => {
       // What the kernel's buffers hold counts as sent.
       expect(own.truth().bytesSent).toBeLessThan(16 * mebibyte);
       const [failure] = await failuresOf(id);
-      expect(failure?.duration_ms).toBeLessThan(8_000);
+      if (code === 'answer_timeout') expect(failure?.duration_ms).toBeLessThan(8_000);
       expect((await connectionOf(id))['status']).not.toBe('reauthorization_required');
     },
   );
