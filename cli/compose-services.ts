@@ -1,20 +1,16 @@
-import { readFileSync } from 'node:fs';
 import type pg from 'pg';
 import { createAppRegistry } from '../connections/app-registry.ts';
 import { createConnectionRegistry } from '../connections/connection-registry.ts';
 import type { AppRegistry, ConnectionRegistry } from '../connections/registry.ts';
 import type { TokenVault } from '../connections/token-vault.ts';
-import {
-  createProviderCatalogue,
-  loadBuiltInProviders,
-  type ProviderCatalogue,
-} from '../oauth/provider-catalogue.ts';
+import type { ProviderCatalogue } from '../oauth/provider-catalogue.ts';
 import { createDatabaseClock, systemClock, type DatabaseClock } from '../platform/clock.ts';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { createPostgresPool } from '../platform/postgres-pool.ts';
 import { createVault } from '../vault/create-vault.ts';
+import { loadProviders } from './load-providers.ts';
 import { prepareDatabase } from './prepare-database.ts';
 import { loadLocalKey } from '../vault/local-key-file.ts';
 import { createLocalKeyProvider } from '../vault/local-key-provider.ts';
@@ -48,15 +44,8 @@ export async function composeServices(given: {
   metrics: Metrics;
 }): Promise<Services> {
   const { config, log, metrics } = given;
-  const providers = createProviderCatalogue({
-    builtIn: loadBuiltInProviders(),
-    ...(config.providersFile === undefined
-      ? {}
-      : { providersFile: readFileSync(config.providersFile, 'utf8') }),
-  });
-  for (const warning of providers.warnings()) log.warn(warning);
-
   const keyProvider = createLocalKeyProvider(await loadLocalKey(config.localKeyFile));
+  const { providers, watch } = loadProviders(config.providersFile, log);
   const databaseClock = createDatabaseClock(systemClock);
   let isPrepared = false;
   const pool = createPostgresPool({
@@ -88,6 +77,9 @@ export async function composeServices(given: {
       await prepareDatabase({ ...options, database: config.database, log });
       isPrepared = true;
     },
-    close: () => pool.end(),
+    async close() {
+      watch?.close();
+      await pool.end();
+    },
   };
 }

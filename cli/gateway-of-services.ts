@@ -59,6 +59,7 @@ export async function composeGatewayOfServices(
     host: config.http.host,
     port: config.http.port,
     metricsPort: config.metrics.port,
+    bufferSizes: config.http,
     checks: {
       postgres: () => pool.query('select 1'),
       temporal: () => probeTemporal(client()),

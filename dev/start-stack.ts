@@ -82,6 +82,7 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
       dbFilename: resolve(root, file.dev.dbFilename),
       logFile: data.temporalLog,
       dynamicConfig: file.dev.dynamicConfig,
+      searchAttributes: file.searchAttributes,
     });
     shutdown.add('Temporal', { stop: () => temporal.stop(), kill: () => kill(temporal.pid) });
     void temporal.ended.then(onEnded);

@@ -6,7 +6,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 
-import { searchAttributeNames } from '../client/contract.ts';
 import { assertPortIsFree, isListening } from './ports.ts';
 import { endLeftover, hasEnded, stopChild } from './processes.ts';
 import { SetupError } from './setup-error.ts';
@@ -32,6 +31,8 @@ export interface TemporalDevServerOptions {
   logFile: string;
   /** Dynamic configuration of the server, such as `{ 'matching.enableFairness': true }`. */
   dynamicConfig: Record<string, unknown>;
+  /** Names and types of the search attributes that the namespace gets. */
+  searchAttributes: Record<string, string>;
 }
 
 export interface TemporalDevServer {
@@ -111,7 +112,10 @@ function spawnServer(options: TemporalDevServerOptions): ChildProcess {
           ...['--db-filename', options.dbFilename],
           ...['--sqlite-pragma', 'journal_mode=WAL', '--sqlite-pragma', 'synchronous=NORMAL'],
         ]),
-    ...searchAttributeNames.flatMap((name) => ['--search-attribute', `${name}=Keyword`]),
+    ...Object.entries(options.searchAttributes).flatMap(([name, type]) => [
+      '--search-attribute',
+      `${name}=${type}`,
+    ]),
     ...Object.entries(options.dynamicConfig).flatMap(([key, value]) => [
       '--dynamic-config-value',
       `${key}=${JSON.stringify(value)}`,
@@ -159,7 +163,8 @@ async function prepareNamespace(address: string, options: TemporalDevServerOptio
     const { customAttributes } = await connection.operatorService.listSearchAttributes({
       namespace: options.namespace,
     });
-    const missing = searchAttributeNames.filter((name) => !(name in customAttributes));
+    const names = Object.keys(options.searchAttributes);
+    const missing = names.filter((name) => !(name in customAttributes));
     if (missing.length > 0) throw new Error(`search attributes missing: ${missing.join(', ')}`);
     await connection.workflowService.updateNamespace({
       namespace: options.namespace,

@@ -3,7 +3,7 @@ import type { Metrics } from '../platform/metrics.ts';
 import { createMetricsServer, urlHost } from '../platform/metrics-server.ts';
 import { createReadiness } from '../platform/readiness.ts';
 import { createGateway, type GatewayDependencies } from './create-gateway.ts';
-import { createHttpServer } from './http-server.ts';
+import { createHttpServer, type BufferSizes } from './http-server.ts';
 
 export interface ComposedGateway {
   url: string;
@@ -23,6 +23,7 @@ type GatewayComposition = Omit<GatewayDependencies, 'readiness' | 'metrics'> & {
   port: number;
   /** 0 turns the metrics server off. */
   metricsPort: number;
+  bufferSizes: BufferSizes;
   /** Resolve when the dependency answers; `postgres` decides when the gateway is ready at first. */
   checks: { postgres: () => Promise<unknown>; temporal: () => Promise<unknown> };
 };
@@ -32,7 +33,7 @@ export async function composeGateway(composition: GatewayComposition): Promise<C
   const { host, port, metricsPort, metrics, checks, log } = composition;
   const readiness = createReadiness({ checks, required: ['postgres'] });
   const app = createGateway({ ...composition, readiness: readiness.current });
-  const http = createHttpServer(app.fetch);
+  const http = createHttpServer(app.fetch, composition.bufferSizes);
   try {
     const address = await listen(http.server, { host, port, setting: 'PORT' });
     const metricsServer =

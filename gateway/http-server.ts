@@ -15,6 +15,13 @@ const headersLimitMs = 10_000;
 const requestLimitMs = 30_000;
 const keepAliveMs = 65_000;
 
+export interface BufferSizes {
+  /** Bounds the request line and headers; 431 beyond (FIBER_READ_BUFFER_SIZE). */
+  readBufferSizeBytes: number;
+  /** High-water mark of a socket (FIBER_WRITE_BUFFER_SIZE). */
+  writeBufferSizeBytes: number;
+}
+
 export interface HttpServer {
   server: Server;
   /**
@@ -30,6 +37,7 @@ export interface HttpServer {
  */
 export function createHttpServer(
   fetch: (request: Request, bindings: GatewayBindings) => Response | Promise<Response>,
+  { readBufferSizeBytes, writeBufferSizeBytes }: BufferSizes,
 ): HttpServer {
   const openRequests = new Map<Socket, number>();
   const countRequest = (socket: Socket, change: 1 | -1) => {
@@ -50,6 +58,8 @@ export function createHttpServer(
       headersTimeout: headersLimitMs,
       requestTimeout: requestLimitMs,
       keepAliveTimeout: keepAliveMs,
+      maxHeaderSize: readBufferSizeBytes,
+      highWaterMark: writeBufferSizeBytes,
     },
     (request, response) => {
       const { socket } = request;

@@ -39,16 +39,38 @@ export function readConfigFile(source: ConfigFileSource): {
   }
 }
 
-/** One error for all of them, each on a line of its own. */
+/** Throws one error for all of them, if there are any. */
 export function throwFaults(faults: InputFault[]): void {
-  if (faults.length === 0) return;
+  if (faults.length > 0) throw unusableConfiguration(faults);
+}
+
+/** One error for all of them, each on a line of its own. */
+export function unusableConfiguration(faults: InputFault[]): TokenManagerError {
   const lines = faults.map(
     (fault) => `\n  - ${'pointer' in fault ? fault.pointer : fault.parameter} ${fault.detail}`,
   );
-  throw new TokenManagerError('input_validation', {
+  return new TokenManagerError('input_validation', {
     detail: `The configuration cannot be used:${lines.join('')}`,
     errors: faults,
   });
+}
+
+/** Members of parts that are not built yet, where they say more than the default. */
+export function warnUnbuilt(file: ConfigFile): string[] {
+  const standard = defaultFile();
+  const unbuilt = {
+    '/taskQueues/wait': file.taskQueues.wait !== standard.taskQueues.wait,
+    '/taskQueues/sweep': file.taskQueues.sweep !== standard.taskQueues.sweep,
+    '/worker/slots/waitActivities':
+      file.worker.slots.waitActivities !== standard.worker.slots.waitActivities,
+  };
+  return Object.entries(unbuilt)
+    .filter(([, isChanged]) => isChanged)
+    .map(
+      ([pointer]) =>
+        `${configFileName}#${pointer} is set, but what it configures is not built yet: ` +
+        'it has no effect',
+    );
 }
 
 function parseConfigFile(

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { readConfigFile, throwFaults, type ConfigFile } from './config-file.ts';
-import { readDatabase, type DatabaseConfig } from './database-settings.ts';
+import type { InputFault } from '../client/contract.ts';
+import { readConfigFile, throwFaults, warnUnbuilt, type ConfigFile } from './config-file.ts';
+import { libpqWarnings, readDatabase, type DatabaseConfig } from './database-settings.ts';
 import { readEgressAllow } from './egress-settings.ts';
 import { readListen, type ListenConfig } from './listen-settings.ts';
 import { logLevels, type LogLevel } from './log.ts';
@@ -13,12 +14,7 @@ const tokenCacheMaxSeconds = 300;
 
 const tlsModes = ['disabled', 'enabled', 'mtls'] as const;
 /** Settings of api parts that come later and that it is safe to run without. */
-const withoutEffect = [
-  'DEBUG_REQUESTS_ALLOWED',
-  'DEBUG_REQUESTS_REQUIRED',
-  'KMS_API_ENDPOINT',
-  'WEBHOOKS_FILE',
-];
+const withoutEffect = ['DEBUG_REQUESTS_ALLOWED', 'DEBUG_REQUESTS_REQUIRED'] as const;
 
 /** Everything a process is told at its start. Prints without secrets. */
 export interface Config extends ListenConfig {
@@ -55,6 +51,13 @@ export interface ConfigSources {
  * every fault: what is wrong and what to set.
  */
 export function loadConfig(sources: ConfigSources = {}): Config {
+  const { config, faults } = readConfig(sources);
+  throwFaults(faults);
+  return config;
+}
+
+/** The same without throwing: where a setting is at fault its default or nothing stands in. */
+export function readConfig(sources: ConfigSources = {}): { config: Config; faults: InputFault[] } {
   const { env = process.env, defaults = {}, readFile = readUtf8 } = sources;
   const merged = mergeEnvironments(env, defaults);
   const settings = createSettings(merged, readFile);
@@ -82,11 +85,10 @@ export function loadConfig(sources: ConfigSources = {}): Config {
       worker: file.worker,
       refresh: file.refresh,
     },
-    warnings: readWarnings(settings),
+    warnings: [...readWarnings(settings), ...warnUnbuilt(file), ...warnOfShortGrace(file)],
   };
   refuseUnbuilt(settings);
-  throwFaults([...settings.faults, ...faults]);
-  return config;
+  return { config, faults: [...settings.faults, ...faults] };
 }
 
 function readSubsystemName(settings: Settings): string {
@@ -114,12 +116,12 @@ function readLocalKeyFile(settings: Settings): string {
   return path;
 }
 
-/** Settings of parts that are not built yet, which would leave the service open if they were ignored. */
+/** Settings of parts that are not built yet: nobody shall rely on what is not there. */
 function refuseUnbuilt(settings: Settings): void {
   if (settings.oneOf('TLS_MODE', tlsModes, 'disabled') !== 'disabled') {
     settings.fault('TLS_MODE', 'can only be disabled: TLS is not built yet');
   }
-  for (const name of ['CALLERS_FILE', 'KMS_KEY_NAME']) {
+  for (const name of ['CALLERS_FILE', 'KMS_KEY_NAME', 'KMS_API_ENDPOINT', 'WEBHOOKS_FILE']) {
     if (settings.text(name) !== undefined) {
       settings.fault(name, 'is set, but what it configures is not built yet; unset it');
     }
@@ -127,13 +129,33 @@ function refuseUnbuilt(settings: Settings): void {
 }
 
 function readWarnings(settings: Settings): string[] {
+  const [allowed, required] = withoutEffect.map((name) => settings.boolean(name, false));
+  if (required === true && allowed !== true) {
+    settings.fault(
+      'DEBUG_REQUESTS_REQUIRED',
+      'is true without DEBUG_REQUESTS_ALLOWED; set that to true as well, or leave both away',
+    );
+  }
   const warnings = withoutEffect
-    .filter((name) => settings.text(name) !== undefined)
+    .filter((name) => settings.boolean(name, false))
     .map((name) => `${name} is set, but what it configures is not built yet: it has no effect`);
+  warnings.push(...libpqWarnings(settings));
   if (!settings.boolean('FIBER_IMMUTABLE', true)) {
     warnings.push('FIBER_IMMUTABLE=false has no effect: request values are immutable always');
   }
   return warnings;
+}
+
+/** A worker that ends sooner aborts a call whose refresh token the provider may have spent. */
+function warnOfShortGrace({ worker, refresh }: ConfigFile): string[] {
+  const longestSeconds = Math.max(...Object.values(refresh.deadlineSeconds));
+  const { shutdownGraceSeconds } = worker;
+  return shutdownGraceSeconds >= longestSeconds
+    ? []
+    : [
+        `worker.shutdownGraceSeconds is ${shutdownGraceSeconds}, less than the longest of ` +
+          `refresh.deadlineSeconds, ${longestSeconds}: a worker that stops aborts calls in flight`,
+      ];
 }
 
 function mergeEnvironments(env: Environment, defaults: Environment): Environment {

@@ -96,6 +96,31 @@ const urlParameters = [
   ['options', 'PGOPTIONS'],
 ] as const;
 
+/** What libpq reads and `pg` does not: nobody shall think that it holds. */
+export function libpqWarnings(settings: Settings): string[] {
+  return libpqOnly
+    .filter((name) => settings.text(name) !== undefined)
+    .map((name) => `${name} is set, but has no effect: only libpq reads it`);
+}
+
+const libpqOnly = [
+  'PGHOSTADDR',
+  'PGSERVICE',
+  'PGSERVICEFILE',
+  'PGTARGETSESSIONATTRS',
+  'PGLOADBALANCEHOSTS',
+  'PGCHANNELBINDING',
+  'PGREQUIREAUTH',
+  'PGREQUIREPEER',
+  'PGREQUIRESSL',
+  'PGGSSENCMODE',
+  'PGSSLCRL',
+  'PGSSLCRLDIR',
+  'PGSSLMINPROTOCOLVERSION',
+  'PGSSLMAXPROTOCOLVERSION',
+  'PGSSLCERTMODE',
+] as const;
+
 function bracketed(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
 }

@@ -19,6 +19,8 @@ export interface Settings {
   secret(name: string): Secret | undefined;
   /** A path whose file can be read now. */
   readablePath(name: string): string | undefined;
+  /** Whether the file can be read that the variable names; a fault if not. */
+  isReadable(name: string): boolean;
 }
 
 export function createSettings(env: Environment, readFile: (path: string) => string): Settings {
@@ -79,13 +81,18 @@ export function createSettings(env: Environment, readFile: (path: string) => str
       if (value !== undefined) return new Secret(value);
       if (path === undefined) return undefined;
       const contents = contentsOf(fileName, path)?.trim();
-      if (contents === '') fault(fileName, `names the file ${path}, which is empty`);
+      if (contents === '')
+        fault(fileName, `names the file ${path}, which is empty; put the value into it`);
       return contents === undefined || contents === '' ? undefined : new Secret(contents);
     },
     readablePath(name) {
       const path = text(name);
       if (path !== undefined) contentsOf(name, path);
       return path;
+    },
+    isReadable(name) {
+      const path = text(name);
+      return path !== undefined && contentsOf(name, path) !== undefined;
     },
   };
 }

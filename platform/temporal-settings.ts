@@ -7,6 +7,12 @@ import {
 import type { Environment, Settings } from './settings.ts';
 
 const defaultAddress = 'localhost:7233';
+const pathVariables = [
+  'TEMPORAL_CONFIG_FILE',
+  'TEMPORAL_TLS_CLIENT_CERT_PATH',
+  'TEMPORAL_TLS_CLIENT_KEY_PATH',
+  'TEMPORAL_TLS_SERVER_CA_CERT_PATH',
+];
 
 export interface TemporalConnectionConfig {
   /** `host:port` of the frontend. */
@@ -21,7 +27,7 @@ export interface TemporalConnectionConfig {
 
 /**
  * TEMPORAL_* over the profile of temporal.toml (@temporalio/envconfig) over `fileNamespace`, the
- * namespace of temporal.config.json.
+ * namespace of temporal.config.json. TEMPORAL_API_KEY_FILE is ours: a file that holds the API key.
  */
 export function readTemporal(
   settings: Settings,
@@ -30,9 +36,17 @@ export function readTemporal(
 ): TemporalConnectionConfig {
   // envconfig takes every other value for "off".
   settings.oneOf('TEMPORAL_TLS', ['true', 'false', '1', '0'], 'false');
+  refuseWithoutEffect(settings);
+  for (const name of pathVariables) {
+    // envconfig would name neither the variable nor what to do.
+    if (settings.text(name) !== undefined && !settings.isReadable(name)) {
+      return unusable(fileNamespace);
+    }
+  }
+  const apiKey = settings.secret('TEMPORAL_API_KEY');
   try {
     const profile = loadClientConfigProfile({
-      overrideEnvVars: present(env),
+      overrideEnvVars: present({ ...env, TEMPORAL_API_KEY: apiKey?.reveal() }),
       configFileStrict: true,
     });
     checkClientCertificate(settings, profile);
@@ -49,11 +63,35 @@ export function readTemporal(
     };
   } catch (error) {
     settings.fault('TEMPORAL_*', `or temporal.toml cannot be used: ${firstLine(error)}`);
-    return {
-      address: defaultAddress,
-      namespace: fileNamespace,
-      connectionOptions: () => ({ address: defaultAddress }),
-    };
+    return unusable(fileNamespace);
+  }
+}
+
+/** Stands in beside a fault, so that the others can be found too. */
+function unusable(namespace: string): TemporalConnectionConfig {
+  return {
+    address: defaultAddress,
+    namespace,
+    connectionOptions: () => ({ address: defaultAddress }),
+  };
+}
+
+/** What envconfig reads and the TypeScript SDK then drops without a word. */
+function refuseWithoutEffect(settings: Settings): void {
+  const isUnverified = 'TEMPORAL_TLS_DISABLE_HOST_VERIFICATION';
+  if (
+    !['false', '0'].includes(settings.oneOf(isUnverified, ['true', 'false', '1', '0'], 'false'))
+  ) {
+    settings.fault(
+      isUnverified,
+      'has no effect: the host is verified always; unset it, and name the host that the ' +
+        "server's certificate holds in TEMPORAL_TLS_SERVER_NAME",
+    );
+  }
+  for (const name of ['TEMPORAL_CODEC_ENDPOINT', 'TEMPORAL_CODEC_AUTH']) {
+    if (settings.text(name) !== undefined) {
+      settings.fault(name, 'has no effect: payloads hold references only; unset it');
+    }
   }
 }
 

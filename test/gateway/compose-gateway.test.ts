@@ -26,6 +26,7 @@ async function compose(changes: { port?: number; row?: ReturnType<typeof connect
     host: '127.0.0.1',
     port,
     metricsPort: 0,
+    bufferSizes: { readBufferSizeBytes: 4_096, writeBufferSizeBytes: 4_096 },
     checks: { postgres: () => Promise.resolve(), temporal: () => Promise.resolve() },
   });
   gateways.push(gateway);
@@ -83,8 +84,8 @@ describe('a composed gateway', () => {
       'input_validation',
     ],
     [
-      'headers that are too large',
-      `GET /ping HTTP/1.1\r\nHost: x\r\nX: ${'a'.repeat(20_000)}\r\n\r\n`,
+      'headers of more than FIBER_READ_BUFFER_SIZE',
+      `GET /ping HTTP/1.1\r\nHost: x\r\nX: ${'a'.repeat(4_096)}\r\n\r\n`,
       431,
       'headers_too_large',
     ],

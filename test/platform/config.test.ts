@@ -203,9 +203,21 @@ describe('the configuration', () => {
   });
 
   it('warns of what is set and has no effect', () => {
-    const { warnings } = load({ FIBER_IMMUTABLE: 'false', WEBHOOKS_FILE: keyFile });
-    expect(warnings).toHaveLength(2);
-    expect(warnings.join()).toMatch(/WEBHOOKS_FILE.*FIBER_IMMUTABLE=false/);
+    const file =
+      '{"taskQueues": {"wait": "w", "refresh": "r"}, "worker": {"slots": {"waitActivities": 2}}}';
+    const { warnings } = load({ FIBER_IMMUTABLE: 'false', PGSERVICE: 'main' }, file);
+    expect(warnings).toHaveLength(4);
+    expect(warnings.join()).toMatch(
+      /PGSERVICE.*FIBER_IMMUTABLE=false.*#\/taskQueues\/wait is set.*waitActivities is set/,
+    );
+  });
+
+  it('warns of a grace that ends before the longest exchange', () => {
+    const file = '{"worker": {"shutdownGraceSeconds": 30}}';
+    expect(load({}, file).warnings.join()).toContain('shutdownGraceSeconds is 30');
+    const short =
+      '{"refresh": {"deadlineSeconds": {"X": 20, "F": 30}}, "worker": {"shutdownGraceSeconds": 30}}';
+    expect(load({}, short).warnings).toEqual([]);
   });
 });
 

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 
+import { searchAttributeNames } from '../../client/contract.ts';
 import { findFreePort } from '../../dev/ports.ts';
 import { findTemporalCli } from '../../dev/temporal-cli.ts';
 import { startTemporalDevServer, type TemporalDevServer } from '../../dev/temporal-dev-server.ts';
@@ -34,5 +35,6 @@ export async function startTestTemporal(options: {
       'history.transferProcessorMaxPollRPS': 2000,
       'matching.enableFairness': true,
     },
+    searchAttributes: Object.fromEntries(searchAttributeNames.map((name) => [name, 'Keyword'])),
   });
 }
