@@ -75,7 +75,7 @@ async function bundleWorkflows(output) {
   writeFileSync(join(output, 'worker', 'workflow-bundle.js'), code);
 }
 
-/** What GET /build answers; commit is `unknown` where there is no git. */
+/** What GET /build answers; commit is `unknown` where nothing tells. */
 function buildInfo() {
   const { name, version, dependencies } = readJson('package.json');
   return {
@@ -110,7 +110,9 @@ function listFiles(folder) {
     .sort();
 }
 
+/** BUILD_COMMIT is for a build without the repository, as in deploy/Dockerfile. */
 function currentCommit() {
+  if ((process.env.BUILD_COMMIT ?? '') !== '') return process.env.BUILD_COMMIT;
   try {
     const options = { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] };
     return execFileSync('git', ['rev-parse', 'HEAD'], options).trim();
