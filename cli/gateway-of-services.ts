@@ -4,6 +4,7 @@ import { listenForTokenNotices } from '../connections/token-notice-listener.ts';
 import type { TokenNotices } from '../connections/token-notices.ts';
 import { composeGateway, type ComposedGateway } from '../gateway/compose-gateway.ts';
 import type { BuildInfo } from '../gateway/routes/build.ts';
+import { createProviderDirectory } from '../oauth/provider-directory.ts';
 import { systemClock } from '../platform/clock.ts';
 import { createTemporalRefreshEngine } from '../platform/temporal-refresh-engine.ts';
 import type { Services } from './compose-services.ts';
@@ -41,6 +42,7 @@ export async function composeGatewayOfServices(
   const composing = composeGateway({
     connections: services.connections,
     apps: services.apps,
+    providers: createProviderDirectory(services.providers),
     ...(tokenNotices !== undefined && {
       tokenCache: { seconds: config.tokenCacheSeconds, notices: tokenNotices },
     }),

@@ -3,6 +3,7 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { problemKinds, TokenManagerError } from '../client/contract.ts';
 import type { AppRegistry, ConnectionRegistry } from '../connections/registry.ts';
+import type { ProviderDirectory } from '../connections/provider-directory.ts';
 import type { TokenNotices } from '../connections/token-notices.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
@@ -18,7 +19,10 @@ import { createRefreshFlights } from './refresh-flights.ts';
 import { addAppRoutes } from './routes/apps.ts';
 import { addBuildRoute, type BuildInfo } from './routes/build.ts';
 import { addConnectionRoutes } from './routes/connections.ts';
+import { addDocumentRoutes } from './routes/documents.ts';
 import { addProbeRoutes } from './routes/probes.ts';
+import { addProblemRoutes } from './routes/problems.ts';
+import { addProviderRoutes } from './routes/providers.ts';
 import { addTokenRoutes } from './routes/token.ts';
 import { createStoreOutage } from './store-outage.ts';
 import { createTokenCache } from './token-cache.ts';
@@ -27,6 +31,7 @@ import { createTokenService } from './token-service.ts';
 export interface GatewayDependencies {
   connections: Pick<ConnectionRegistry, 'readToken' | 'get' | 'list' | 'attempts' | 'put'>;
   apps: AppRegistry;
+  providers: ProviderDirectory;
   /** Absent: every read of a token is a SELECT. */
   tokenCache?: {
     /** 0: nothing is kept in memory. */
@@ -105,8 +110,11 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
     databaseClock,
   });
   addAppRoutes(app, { apps });
+  addProviderRoutes(app, { providers: dependencies.providers });
   addProbeRoutes(app, { readiness });
   addBuildRoute(app, { build });
+  addProblemRoutes(app);
+  addDocumentRoutes(app, { version: build.version });
   refuseOtherMethods(app);
   return app;
 }

@@ -19,30 +19,29 @@ function isStorable(text: string): boolean {
 }
 
 // eslint-disable-next-line no-control-regex -- a control character in a token or name is a mistake of copying
-const controlCharacter = /[\u0000-\u001f\u007f]/;
-
-function isPlain(text: string): boolean {
-  return isStorable(text) && !controlCharacter.test(text);
-}
+const plainPattern = /^[^\u0000-\u001f\u007f]*$/;
+const mustBePlain = 'must not hold control characters';
 
 export const identifier = z
   .string()
   .regex(identifierPattern, 'must be 1 to 255 of A-Z a-z 0-9 . _ : ~ - and neither . nor ..')
-  .openapi({ example: 'acme-salesforce' });
+  .openapi({ minLength: 1, maxLength: 255 });
 
 /** Text of one line. */
 export const line = z
   .string()
   .min(1)
   .max(textMaxCharacters)
-  .refine(isPlain, 'must not hold control characters');
+  .regex(plainPattern, { error: mustBePlain, abort: true })
+  .refine(isStorable, mustBePlain);
 
 /** Write-only: wrapped as soon as it is read, so that nothing after the parse can print it. */
 export const secret = z
   .string()
   .min(1)
   .max(secretMaxCharacters)
-  .refine(isPlain, 'must not hold control characters')
+  .regex(plainPattern, { error: mustBePlain, abort: true })
+  .refine(isStorable, mustBePlain)
   .transform((value) => new Secret(value));
 
 /** Text in PEM (RFC 7468): one or more blocks, which have line ends. */
@@ -94,7 +93,7 @@ export function wholeNumber(min: number, max: number) {
   const range = `must be a whole number from ${min} to ${max}`;
   return z
     .string()
-    .regex(/^\d{1,15}$/, range)
+    .regex(/^\d{1,16}$/, range)
     .transform(Number)
     .refine((value) => value >= min && value <= max, range)
     .openapi({ type: 'integer', minimum: min, maximum: max });
@@ -114,9 +113,17 @@ export const pageQuery = {
     .string()
     .max(cursorMaxCharacters)
     .regex(/^[A-Za-z0-9._~=+/-]+$/, 'must be as next_cursor gave it')
-    .optional(),
+    .optional()
+    .openapi({ description: 'next_cursor of the page before.' }),
 };
 
 export const connectionStatusField = z.enum(connectionStatuses);
 
-export const instant = z.iso.datetime({ offset: true });
+export const instant = z.iso.datetime({ offset: true }).openapi({
+  example: '2026-11-23T20:00:00.000Z',
+});
+
+/** A moment of an answer, RFC 3339 in UTC. */
+export const answeredInstant = z
+  .string()
+  .openapi({ format: 'date-time', example: '2026-11-23T20:00:00.000Z' });

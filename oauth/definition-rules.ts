@@ -23,7 +23,7 @@ export function toAmbiguityRules(wire: WireDefinition): AmbiguityRules {
 }
 
 /** The rotation rule, with its default class. */
-export function toRotation(wire: WireDefinition): Rotation {
+export function toRotation(wire: Pick<WireDefinition, 'credential' | 'rotation'>): Rotation {
   // The strictest class is the default; client credentials are not spent by being used.
   const defaultClass = wire.credential === 'client' ? 'S' : 'F';
   return {

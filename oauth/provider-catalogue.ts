@@ -4,6 +4,7 @@ import { TokenManagerError } from '../client/contract.ts';
 import type { ProviderFacts, ProviderRules } from '../connections/app.ts';
 import { parseProviderDefinition, type ProviderDefinition } from './provider-definition.ts';
 import { toPointer } from './json-pointer.ts';
+import { providerDefinitionSchema, type WireDefinition } from './provider-schema.ts';
 import { isCrashInsideGrace } from './rotation.ts';
 import { resolveLifetime } from './token-lifetime.ts';
 import { isHostAllowed, placeholders, renderUrl, templateOrigin } from './url-template.ts';
@@ -14,8 +15,13 @@ const providerNamePattern = /^[a-z0-9][a-z0-9_-]{0,63}$/;
 /** A definition without one, such as `generic`, is checked as if it had this token URL. */
 const placeholderTokenUrl = 'https://provider.invalid/token';
 
+/** Without a token URL where each app must say its own, as with `generic`. */
+type WrittenDefinition = Omit<WireDefinition, 'token_url'> & { token_url: string | null };
+
 export interface ProviderCatalogue extends ProviderRules {
   names(): string[];
+  /** A definition as it was written, with defaults; undefined: there is none of this name. */
+  written(provider: string): WrittenDefinition | undefined;
   /**
    * The provider's definition with an app's overrides merged in: objects deeply, arrays replaced, null
    * takes a member away. Throws `provider_not_found`, or `input_validation` with JSON pointers under
@@ -68,6 +74,10 @@ export function createProviderCatalogue(sources: {
 
   return {
     names: () => [...bases.keys()].sort(),
+    written(provider) {
+      const base = bases.get(provider);
+      return base && readWritten(base);
+    },
     resolve,
     warnings: () => [...bases].flatMap(([name, base]) => warningsOf(name, base)),
     describe: (provider, overrides) => toFacts(resolve(provider, overrides)),
@@ -131,6 +141,12 @@ function checkBase(name: string, json: unknown): Record<string, unknown> {
 
 function withTokenUrl(base: Record<string, unknown>, prefix: string): ProviderDefinition {
   return parseProviderDefinition({ token_url: placeholderTokenUrl, ...base }, prefix);
+}
+
+/** `base` was checked when the catalogue was made. */
+function readWritten(base: Record<string, unknown>): WrittenDefinition {
+  const wire = providerDefinitionSchema.parse({ token_url: placeholderTokenUrl, ...base });
+  return { ...wire, token_url: 'token_url' in base ? wire.token_url : null };
 }
 
 function warningsOf(name: string, base: Record<string, unknown>): string[] {

@@ -7,6 +7,7 @@ import type { AppRegistry } from '../../connections/registry.ts';
 import type { Secret } from '../../platform/secret.ts';
 import { answerJson } from '../answer-json.ts';
 import {
+  answeredInstant,
   certificateChain,
   freeObject,
   identifier,
@@ -19,6 +20,8 @@ import {
 } from '../fields.ts';
 import type { GatewayApp } from '../gateway-env.ts';
 import { present } from '../present.ts';
+import { problemResponses, problemsOfBodies, problemsOfCallers } from '../problem-responses.ts';
+import { scopes } from '../security-schemes.ts';
 
 const clientSecretsMax = 8;
 const tenantsMax = 10_000;
@@ -43,16 +46,22 @@ const appAnswer = z
     id: z.string(),
     provider: z.string(),
     client_id: z.string(),
-    client_secret_count: z.number(),
+    client_secret_count: z.int().min(0),
     has_private_key: z.boolean(),
-    client_certificate_expires_at: z.string().nullable(),
+    client_certificate_expires_at: answeredInstant.nullable(),
     overrides: z.record(z.string(), z.unknown()),
     limits,
     tenant_ids: z.array(z.string()).nullable(),
-    paused_until: z.string().nullable(),
-    paused_reason: z.string().nullable(),
-    created_at: z.string(),
-    updated_at: z.string(),
+    paused_until: answeredInstant.nullable().openapi({
+      description:
+        'When one automatic probe is made; null while not paused, or until somebody acts.',
+    }),
+    paused_reason: z
+      .string()
+      .nullable()
+      .openapi({ description: 'The code with which the provider refuses the app.' }),
+    created_at: answeredInstant,
+    updated_at: answeredInstant,
   })
   .openapi('App');
 
@@ -71,67 +80,179 @@ const privateKey = z
 
 const appInput = z
   .strictObject({
-    provider: identifier,
+    provider: identifier.openapi({
+      description: 'A name of GET /v1/providers.',
+      example: 'hubspot',
+    }),
     client_id: line,
-    client_secrets: z.array(secret).max(clientSecretsMax).optional(),
-    private_key: privateKey.nullable().optional(),
+    client_secrets: z
+      .array(secret)
+      .max(clientSecretsMax)
+      .optional()
+      .openapi({ description: 'In the order in which they are tried; write-only.' }),
+    private_key: privateKey
+      .nullable()
+      .optional()
+      .openapi({
+        type: ['string', 'object', 'null'],
+        description:
+          'Signs client assertions: PKCS#8 PEM, a JWK, or `{"pem", "kid"}`; write-only. Null takes it away.',
+      }),
     client_certificate: z
       .strictObject({ certificate: certificateChain, private_key: pemSecret })
       .nullable()
-      .optional(),
-    overrides: freeObject.optional(),
+      .optional()
+      .openapi({ description: 'A PEM chain and its key, for TLS with the provider; write-only.' }),
+    overrides: freeObject.optional().openapi({
+      description: 'Members of the provider definition that are different for this app.',
+    }),
     limits: limits.optional(),
-    tenant_ids: z.array(identifier).max(tenantsMax).nullable().optional(),
+    tenant_ids: z
+      .array(identifier)
+      .max(tenantsMax)
+      .nullable()
+      .optional()
+      .openapi({ description: 'The tenants that may use the app; null: all.' }),
   })
   .openapi('AppInput');
 
-const params = z.object({ app_id: identifier });
+const appExample = {
+  id: 'hubspot',
+  provider: 'hubspot',
+  client_id: 'a-client-id',
+  client_secret_count: 2,
+  has_private_key: false,
+  client_certificate_expires_at: null,
+  overrides: {},
+  limits: { per_window: { count: 100, seconds: 60 }, concurrency: 10 },
+  tenant_ids: ['acme'],
+  paused_until: null,
+  paused_reason: null,
+  created_at: '2026-11-23T19:00:00.000Z',
+  updated_at: '2026-11-23T19:00:00.000Z',
+};
+
+const params = z.object({ app_id: identifier.openapi({ example: 'demo' }) });
 const query = z.strictObject({});
 const answered = (description: string) => ({
   description,
-  content: { 'application/json': { schema: appAnswer } },
+  content: { 'application/json': { schema: appAnswer, example: appExample } },
 });
+const appProblems = [...problemsOfCallers, 'store_unavailable'] as const;
 
 const putAppRoute = createRoute({
   method: 'put',
   path: '/v1/apps/{app_id}',
+  operationId: 'putApp',
+  tags: ['Apps'],
+  security: scopes('apps:write'),
   summary: 'Register an OAuth client, or change one; its secrets are write-only',
+  description:
+    'What the body leaves out stays. A body that may send credentials to another host must bring all stored credentials again. New credentials end a pause of the app.',
   request: {
     params,
     query,
-    body: { required: true, content: { 'application/json': { schema: appInput } } },
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: appInput,
+          examples: {
+            catalogue: {
+              summary: 'A provider of the catalogue',
+              value: {
+                provider: 'hubspot',
+                client_id: 'a-client-id',
+                client_secrets: ['the-new-secret', 'the-old-secret'],
+                limits: { per_window: { count: 100, seconds: 60 } },
+              },
+            },
+            generic: {
+              summary: 'Any other provider',
+              value: {
+                provider: 'generic',
+                client_id: 'a-client-id',
+                client_secrets: ['a-secret'],
+                overrides: {
+                  token_url: 'https://${tenant}.example.com/token',
+                  variables: { tenant: { pattern: '^[a-z0-9-]{1,63}$' } },
+                  client_auth: 'basic',
+                  rotation: { class: 'T', grace_seconds: 30 },
+                },
+              },
+            },
+          },
+        },
+      },
+    },
   },
-  responses: { 200: answered('Updated.'), 201: answered('Created.') },
+  responses: {
+    200: answered('Updated.'),
+    201: answered('Created.'),
+    ...problemResponses([
+      ...appProblems,
+      ...problemsOfBodies,
+      'provider_not_found',
+      'key_service_unavailable',
+    ]),
+  },
 });
 
 const getAppRoute = createRoute({
   method: 'get',
   path: '/v1/apps/{app_id}',
+  operationId: 'readApp',
+  tags: ['Apps'],
+  security: scopes('connections:read'),
   summary: 'An app; never its secrets',
+  description:
+    'Tells how many client secrets it has, and whether a key and a certificate are there.',
   request: { params, query },
-  responses: { 200: answered('The app.') },
+  responses: {
+    200: answered('The app.'),
+    ...problemResponses([...appProblems, 'app_not_found']),
+  },
 });
 
 const resumeAppRoute = createRoute({
   method: 'post',
   path: '/v1/apps/{app_id}/resume',
+  operationId: 'resumeApp',
+  tags: ['Apps'],
+  security: scopes('apps:write'),
   summary: 'End a pause of an app, after its registration was put right at the provider',
+  description:
+    'May be repeated. The connections of the app refresh again, spread over up to 300 s, one at a time until one succeeds.',
   request: { params, query },
-  responses: { 200: answered('The app; its connections are refreshed again, spread over time.') },
+  responses: {
+    200: answered('The app; its connections are refreshed again, spread over time.'),
+    ...problemResponses([...appProblems, 'app_not_found']),
+  },
 });
 
 const deleteAppRoute = createRoute({
   method: 'delete',
   path: '/v1/apps/{app_id}',
+  operationId: 'deleteApp',
+  tags: ['Apps'],
+  security: scopes('apps:write'),
   summary: 'Delete an app that no connection uses',
+  description: 'Its credentials are deleted with it.',
   request: { params, query },
-  responses: { 204: { description: 'Deleted.' } },
+  responses: {
+    204: { description: 'Deleted.' },
+    ...problemResponses([...appProblems, 'app_not_found', 'app_in_use']),
+  },
 });
 
 const listAppsRoute = createRoute({
   method: 'get',
   path: '/v1/apps',
+  operationId: 'listApps',
+  tags: ['Apps'],
+  security: scopes('connections:read'),
   summary: 'A page of apps',
+  description: 'In the order of their ids.',
   request: { query: z.strictObject(pageQuery) },
   responses: {
     200: {
@@ -141,9 +262,11 @@ const listAppsRoute = createRoute({
           schema: z
             .object({ items: z.array(appAnswer), next_cursor: z.string().nullable() })
             .openapi('AppPage'),
+          example: { items: [appExample], next_cursor: null },
         },
       },
     },
+    ...problemResponses(appProblems),
   },
 });
 

@@ -1,6 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { answerJson } from '../answer-json.ts';
+import { answeredInstant } from '../fields.ts';
 import type { GatewayApp } from '../gateway-env.ts';
+import { problemResponses, problemsOfEveryRoute } from '../problem-responses.ts';
 
 /** What runs: from package.json and the build. */
 export interface BuildInfo {
@@ -16,7 +18,11 @@ export interface BuildInfo {
 const buildRoute = createRoute({
   method: 'get',
   path: '/build',
+  operationId: 'readBuild',
+  tags: ['Probes'],
+  security: [],
   summary: 'Which build answers',
+  description: 'Name and version of the service, the commit and the versions it was built with.',
   responses: {
     200: {
       description: 'The build.',
@@ -27,14 +33,25 @@ const buildRoute = createRoute({
               name: z.string(),
               version: z.string(),
               commit: z.string(),
-              built_at: z.string().nullable(),
+              built_at: answeredInstant
+                .nullable()
+                .openapi({ description: 'Null when it runs from the sources.' }),
               node: z.string(),
               temporal_sdk: z.string(),
             })
             .openapi('Build'),
+          example: {
+            name: 'token-manager',
+            version: '0.1.0',
+            commit: '1b5805a1c0ffee0123456789abcdef0123456789',
+            built_at: '2026-11-23T20:00:00.000Z',
+            node: 'v20.20.2',
+            temporal_sdk: '1.24.0',
+          },
         },
       },
     },
+    ...problemResponses(problemsOfEveryRoute),
   },
 });
 

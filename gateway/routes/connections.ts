@@ -22,6 +22,7 @@ import type {
 import type { DatabaseClock } from '../../platform/clock.ts';
 import { answerJson } from '../answer-json.ts';
 import {
+  answeredInstant,
   connectionStatusField,
   freeObject,
   identifier,
@@ -34,8 +35,11 @@ import {
 } from '../fields.ts';
 import type { GatewayApp } from '../gateway-env.ts';
 import { present } from '../present.ts';
+import { problemResponses, problemsOfBodies, problemsOfCallers } from '../problem-responses.ts';
+import { scopes } from '../security-schemes.ts';
 
 const variablesMax = 32;
+const variableNamePattern = /^[A-Za-z0-9_.-]{1,64}$/;
 
 const connectionFields = z.object({
   id: z.string(),
@@ -43,88 +47,177 @@ const connectionFields = z.object({
   app_id: z.string(),
   provider: z.string(),
   status: connectionStatusField,
-  reason: z.string().nullable(),
-  token_version: z.number(),
-  expires_at: z.string().nullable(),
-  refresh_due_at: z.string().nullable(),
-  last_refreshed_at: z.string().nullable(),
-  next_attempt_at: z.string().nullable(),
-  last_failure: z.object({ class: z.string(), code: z.string(), at: z.string() }).nullable(),
-  workflow_id: z.string(),
+  reason: z.string().nullable().openapi({
+    description:
+      'Why the customer is needed again (`revoked`, `expired`, `lost_rotation`, `no_refresh_token`, `refused`), or what it waits for (`app_misconfigured`, `egress_refused`, `rate_limited`, `provider_unavailable`, `provider_answer_unusable`, `key_service_unavailable`).',
+    example: null,
+  }),
+  token_version: z.int().min(0),
+  expires_at: answeredInstant.nullable(),
+  refresh_due_at: answeredInstant.nullable(),
+  last_refreshed_at: answeredInstant.nullable(),
+  next_attempt_at: answeredInstant.nullable(),
+  last_failure: z
+    .object({ class: z.string(), code: z.string(), at: answeredInstant })
+    .nullable()
+    .openapi({ description: 'How the last attempt failed; null where it did not.' }),
+  workflow_id: z.string().openapi({ description: 'Where to find its refreshes in Temporal.' }),
   scope: z.string().nullable(),
   has_dpop_key: z.boolean(),
   variables: z.record(z.string(), z.string()),
   metadata: z.record(z.string(), z.unknown()),
-  created_at: z.string(),
-  updated_at: z.string(),
+  created_at: answeredInstant,
+  updated_at: answeredInstant,
 });
 const connectionAnswer = connectionFields.openapi('Connection');
 const importAnswer = connectionFields
-  .extend({ credentials: z.literal('kept_newer').optional() })
+  .extend({
+    credentials: z.literal('kept_newer').optional().openapi({
+      description: 'The refresh token is one that this connection held before: nothing changed.',
+    }),
+  })
   .openapi('ConnectionImport');
 
 const connectionInput = z
   .strictObject({
-    tenant_id: identifier,
-    app_id: identifier,
-    access_token: secret.optional(),
-    refresh_token: secret.optional(),
-    dpop_key: privateKeyText.optional(),
-    expires_in: wholeJsonNumber(0, lifetimeMaxSeconds).optional(),
+    tenant_id: identifier.openapi({ example: 'acme' }),
+    app_id: identifier.openapi({ example: 'salesforce' }),
+    access_token: secret.optional().openapi({ description: 'Write-only.' }),
+    refresh_token: secret.optional().openapi({ description: 'Write-only.' }),
+    dpop_key: privateKeyText.optional().openapi({
+      description: 'PKCS#8 PEM or a JWK, P-256 or RSA; where the provider wants DPoP. Write-only.',
+    }),
+    expires_in: wholeJsonNumber(0, lifetimeMaxSeconds)
+      .optional()
+      .openapi({ description: 'Of the access token; or expires_at, not both.' }),
     expires_at: instant.optional(),
     scope: line.optional(),
     variables: z
-      .record(z.string().regex(/^[A-Za-z0-9_.-]{1,64}$/), line)
+      .record(z.string().regex(variableNamePattern), line)
       .refine(
         (variables) => Object.keys(variables).length <= variablesMax,
         `must hold at most ${variablesMax} members`,
       )
-      .optional(),
+      .optional()
+      .openapi({
+        maxProperties: variablesMax,
+        // Missing in the types of the document, not in JSON Schema 2020-12.
+        ...({ propertyNames: { pattern: variableNamePattern.source } } as object),
+        description: 'What the URLs of the provider need; see GET /v1/providers/{name}.',
+      }),
     metadata: freeObject.optional(),
   })
   .refine((input) => input.expires_in === undefined || input.expires_at === undefined, {
     path: ['expires_at'],
     message: 'must not be given together with expires_in',
   })
-  .openapi('ConnectionInput');
+  .openapi('ConnectionInput', {
+    not: { properties: { expires_in: {}, expires_at: {} }, required: ['expires_in', 'expires_at'] },
+  });
 
-const params = z.object({ id: identifier });
+const connectionExample = {
+  id: 'acme-salesforce',
+  tenant_id: 'acme',
+  app_id: 'salesforce',
+  provider: 'salesforce',
+  status: 'active',
+  reason: null,
+  token_version: 8,
+  expires_at: '2026-11-23T20:00:00.000Z',
+  refresh_due_at: '2026-11-23T19:55:00.000Z',
+  last_refreshed_at: '2026-11-23T19:30:00.000Z',
+  next_attempt_at: null,
+  last_failure: null,
+  workflow_id: 'refresh/acme-salesforce',
+  scope: 'a b',
+  has_dpop_key: false,
+  variables: { domain: 'acme.my.salesforce.com' },
+  metadata: { instance_url: 'https://acme.my.salesforce.com' },
+  created_at: '2026-11-22T12:00:00.000Z',
+  updated_at: '2026-11-23T19:30:00.000Z',
+};
+
+const params = z.object({ id: identifier.openapi({ example: 'demo' }) });
+const connectionProblems = [...problemsOfCallers, 'store_unavailable'] as const;
+const imported = (description: string) => ({
+  description,
+  content: { 'application/json': { schema: importAnswer, example: connectionExample } },
+});
 
 const putConnectionRoute = createRoute({
   method: 'put',
   path: '/v1/connections/{id}',
+  operationId: 'putConnection',
+  tags: ['Connections'],
+  security: scopes('connections:write'),
   summary: 'Import a connection, or re-authorise one',
+  description:
+    'New credentials win over any refresh in flight and end verdict, uncertainty and waiting; what the body leaves out stays. Idempotent by the refresh token: the one stored now updates only the rest, one that this connection held before changes nothing. Tenant and app never change.',
   request: {
     params,
     query: z.strictObject({}),
-    body: { required: true, content: { 'application/json': { schema: connectionInput } } },
+    body: {
+      required: true,
+      content: {
+        'application/json': {
+          schema: connectionInput,
+          example: {
+            tenant_id: 'acme',
+            app_id: 'salesforce',
+            access_token: 'an-access-token',
+            refresh_token: 'a-refresh-token',
+            expires_in: 1_800,
+            scope: 'a b',
+            variables: { domain: 'acme.my.salesforce.com' },
+          },
+        },
+      },
+    },
   },
   responses: {
-    200: {
-      description: 'Updated, or unchanged.',
-      content: { 'application/json': { schema: importAnswer } },
-    },
-    201: { description: 'Created.', content: { 'application/json': { schema: importAnswer } } },
+    200: imported('Updated, or unchanged.'),
+    201: imported('Created.'),
+    ...problemResponses([
+      ...connectionProblems,
+      ...problemsOfBodies,
+      'app_not_found',
+      'provider_not_found',
+      'connection_id_taken',
+      'credential_in_use',
+      'connection_revoking',
+      'refresh_in_progress',
+      'refresh_uncertain',
+      'key_service_unavailable',
+    ]),
   },
 });
 
 const getConnectionRoute = createRoute({
   method: 'get',
   path: '/v1/connections/{id}',
+  operationId: 'readConnection',
+  tags: ['Connections'],
+  security: scopes('connections:read'),
   summary: 'Status of a connection; never its tokens',
+  description: 'Derived when it is asked for, from what is stored.',
   request: { params, query: z.strictObject({}) },
   responses: {
     200: {
       description: 'The connection.',
-      content: { 'application/json': { schema: connectionAnswer } },
+      content: { 'application/json': { schema: connectionAnswer, example: connectionExample } },
     },
+    ...problemResponses([...connectionProblems, 'connection_not_found']),
   },
 });
 
 const listConnectionsRoute = createRoute({
   method: 'get',
   path: '/v1/connections',
+  operationId: 'listConnections',
+  tags: ['Connections'],
+  security: scopes('connections:read'),
   summary: 'A page of connections',
+  description: 'In the order of their ids; those that the caller may not see are not there.',
   request: {
     query: z.strictObject({
       ...pageQuery,
@@ -141,28 +234,40 @@ const listConnectionsRoute = createRoute({
           schema: z
             .object({ items: z.array(connectionAnswer), next_cursor: z.string().nullable() })
             .openapi('ConnectionPage'),
+          example: { items: [connectionExample], next_cursor: null },
         },
       },
     },
+    ...problemResponses(connectionProblems),
   },
 });
 
 const attemptFields = z
   .object({
-    at: z.string(),
+    at: answeredInstant,
     outcome: z.enum(refreshOutcomes),
-    class: z.enum(failureClasses).nullable(),
-    code: z.string().nullable(),
-    duration_ms: z.number(),
+    class: z
+      .enum(failureClasses)
+      .nullable()
+      .openapi({ description: 'Null, like the code, where the attempt brought tokens.' }),
+    code: z
+      .string()
+      .nullable()
+      .openapi({ description: 'The OAuth error, `http_<status>`, or a network code.' }),
+    duration_ms: z.number().min(0),
     trigger: z.enum(refreshTriggers),
-    run_id: z.string(),
+    run_id: z.string().openapi({ description: 'The Temporal run that made the attempt.' }),
   })
   .openapi('Attempt');
 
 const listAttemptsRoute = createRoute({
   method: 'get',
   path: '/v1/connections/{id}/attempts',
+  operationId: 'listAttempts',
+  tags: ['Connections'],
+  security: scopes('connections:read'),
   summary: 'How the newest attempts to refresh a connection ended',
+  description: 'The newest first; 50 are kept.',
   request: { params, query: z.strictObject(pageQuery) },
   responses: {
     200: {
@@ -172,9 +277,24 @@ const listAttemptsRoute = createRoute({
           schema: z
             .object({ items: z.array(attemptFields), next_cursor: z.string().nullable() })
             .openapi('AttemptPage'),
+          example: {
+            items: [
+              {
+                at: '2026-11-23T19:30:01.000Z',
+                outcome: 'waiting',
+                class: 'transient',
+                code: 'http_503',
+                duration_ms: 212,
+                trigger: 'read',
+                run_id: '019ab3c4-5d6e-7f80-9123-456789abcdef',
+              },
+            ],
+            next_cursor: null,
+          },
         },
       },
     },
+    ...problemResponses([...connectionProblems, 'connection_not_found']),
   },
 });
 

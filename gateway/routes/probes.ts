@@ -2,16 +2,32 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { Readiness } from '../../platform/readiness.ts';
 import { answerJson } from '../answer-json.ts';
 import type { GatewayApp } from '../gateway-env.ts';
+import {
+  problemResponses,
+  problemSchemaOf,
+  problemsOfEveryRoute,
+  retryAfterHeader,
+} from '../problem-responses.ts';
 
 const pingRoute = createRoute({
   method: 'get',
   path: '/ping',
+  operationId: 'ping',
+  tags: ['Probes'],
+  security: [],
   summary: 'The process answers',
+  description: 'Asks nothing of anything else. Also served, plain, on METRICS_PORT.',
   responses: {
     200: {
       description: 'Always.',
-      content: { 'application/json': { schema: z.object({ status: z.literal('ok') }) } },
+      content: {
+        'application/json': {
+          schema: z.object({ status: z.literal('ok') }),
+          example: { status: 'ok' },
+        },
+      },
     },
+    ...problemResponses(problemsOfEveryRoute),
   },
 });
 
@@ -25,15 +41,33 @@ const readinessAnswer = z
 const readyRoute = createRoute({
   method: 'get',
   path: '/ready',
+  operationId: 'readReadiness',
+  tags: ['Probes'],
+  security: [],
   summary: 'Whether this process should be sent requests',
+  description:
+    'A dependency that is away is `degraded` with 200, because fresh reads go on; 503 only while starting or draining. Also served, plain, on METRICS_PORT.',
   responses: {
+    ...problemResponses(problemsOfEveryRoute),
     200: {
       description: 'Ready; or degraded, when fresh reads still go on.',
-      content: { 'application/json': { schema: readinessAnswer } },
+      content: {
+        'application/json': {
+          schema: readinessAnswer,
+          example: { status: 'ready', checks: { postgres: 'ok', temporal: 'ok' } },
+        },
+      },
     },
     503: {
-      description: 'Starting, or draining.',
-      content: { 'application/json': { schema: readinessAnswer } },
+      description: 'Starting, or draining; or a problem where the service is overloaded.',
+      headers: { 'Retry-After': retryAfterHeader },
+      content: {
+        'application/json': {
+          schema: readinessAnswer,
+          example: { status: 'not_ready', checks: { postgres: 'unavailable', temporal: 'ok' } },
+        },
+        'application/problem+json': { schema: problemSchemaOf(['overloaded']) },
+      },
     },
   },
 });

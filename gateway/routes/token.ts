@@ -2,9 +2,17 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { connectionStatus } from '../../connections/connection.ts';
 import type { Metrics } from '../../platform/metrics.ts';
 import { answerJson } from '../answer-json.ts';
-import { connectionStatusField, identifier, wholeJsonNumber, wholeNumber } from '../fields.ts';
+import {
+  answeredInstant,
+  connectionStatusField,
+  identifier,
+  wholeJsonNumber,
+  wholeNumber,
+} from '../fields.ts';
 import type { GatewayApp, GatewayContext } from '../gateway-env.ts';
 import { present } from '../present.ts';
+import { problemResponses, problemsOfBodies, problemsOfCallers } from '../problem-responses.ts';
+import { scopes } from '../security-schemes.ts';
 import type { TokenAnswer, TokenService } from '../token-service.ts';
 
 const waitMaxSeconds = 60;
@@ -19,62 +27,141 @@ const tokenAnswer = z
     connection_id: z.string(),
     access_token: z.string(),
     token_type: z.string(),
-    expires_at: z.string().nullable(),
-    expires_in: z.number().nullable(),
+    expires_at: answeredInstant
+      .nullable()
+      .openapi({ description: 'Null for a token that does not expire.' }),
+    expires_in: z.int().min(0).nullable().openapi({ description: 'Whole seconds left, or null.' }),
     scope: z.string().nullable(),
-    token_version: z.number(),
-    refreshed: z.boolean(),
+    token_version: z
+      .int()
+      .min(0)
+      .openapi({ description: 'Grows by one with each stored access token.' }),
+    refreshed: z
+      .boolean()
+      .openapi({ description: 'The version is above the one current when the call arrived.' }),
     connection_status: connectionStatusField,
-    metadata: z.record(z.string(), z.unknown()),
+    metadata: z
+      .record(z.string(), z.unknown())
+      .openapi({ description: 'What the connection holds beside its tokens.' }),
   })
   .openapi('Token');
 
-const tokenResponses = {
-  200: {
-    description: 'The current access token.',
-    content: { 'application/json': { schema: tokenAnswer } },
-  },
+const tokenExample = {
+  connection_id: 'acme-salesforce',
+  access_token: 'an-access-token',
+  token_type: 'Bearer',
+  expires_at: '2026-11-23T20:00:00.000Z',
+  expires_in: 1_799,
+  scope: 'a b',
+  token_version: 8,
+  refreshed: true,
+  connection_status: 'active',
+  metadata: { instance_url: 'https://acme.my.salesforce.com' },
 };
+
+const tokenResponse = {
+  description: 'The current access token.',
+  content: { 'application/json': { schema: tokenAnswer, example: tokenExample } },
+};
+
+/** What stands in the way of a token, and of the refresh that would bring one. */
+const tokenProblems = [
+  ...problemsOfCallers,
+  'connection_not_found',
+  'reauthorization_required',
+  'connection_paused',
+  'app_misconfigured',
+  'egress_refused',
+  'refresh_not_possible',
+  'provider_answer_unusable',
+  'refresh_in_progress',
+  'refresh_uncertain',
+  'provider_unavailable',
+  'provider_rate_limited',
+  'store_unavailable',
+  'key_service_unavailable',
+  'refresh_engine_unavailable',
+] as const;
+
+const params = z.object({ id: identifier.openapi({ example: 'demo' }) });
 
 const readTokenRoute = createRoute({
   method: 'get',
   path: '/v1/connections/{id}/token',
+  operationId: 'readToken',
+  tags: ['Tokens'],
+  security: scopes('tokens:read'),
   summary: 'Read the access token, refreshed first where the stored one does not do',
+  description:
+    'Answers the stored token while it satisfies the demand, whatever the status of the connection; refreshes it first where it has expired or has less than `min_ttl_seconds` left, and waits for that. A token stored after the call arrived satisfies any `min_ttl_seconds`. HEAD answers what is stored and never refreshes.',
   request: {
-    params: z.object({ id: identifier }),
+    params,
     query: z.strictObject({
-      min_ttl_seconds: wholeNumber(0, minTtlMaxSeconds).optional(),
-      min_token_version: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
-      wait_seconds: wholeNumber(0, waitMaxSeconds).optional(),
+      min_ttl_seconds: wholeNumber(0, minTtlMaxSeconds)
+        .optional()
+        .openapi({ description: 'Lifetime that must be left.' }),
+      min_token_version: wholeNumber(0, Number.MAX_SAFE_INTEGER)
+        .optional()
+        .openapi({ description: 'Never answer an older version than this.' }),
+      wait_seconds: wholeNumber(0, waitMaxSeconds).optional().openapi({
+        description: 'How long to wait for a refresh.',
+        default: waitDefaultSeconds,
+        example: waitDefaultSeconds,
+      }),
     }),
   },
-  responses: tokenResponses,
+  responses: { 200: tokenResponse, ...problemResponses(tokenProblems) },
 });
 
 const refreshTokenRoute = createRoute({
   method: 'post',
   path: '/v1/connections/{id}/token/refresh',
+  operationId: 'refreshToken',
+  tags: ['Tokens'],
+  security: scopes('tokens:read', 'tokens:refresh'),
   summary: 'Refresh the access token if it is due, was rejected, or by force',
+  description:
+    'Without a body: refresh if due. `tokens:refresh` is needed for `force` and `rejected_token_version`; together they are limited to 6 a minute for each connection, and they never override a limit of the provider.',
   request: {
-    params: z.object({ id: identifier }),
+    params,
     query: z.strictObject({}),
     body: {
       content: {
         'application/json': {
           schema: z
             .strictObject({
-              rejected_token_version: wholeJsonNumber(0, Number.MAX_SAFE_INTEGER),
-              force: z.boolean(),
-              min_ttl_seconds: wholeJsonNumber(0, minTtlMaxSeconds),
-              wait_seconds: wholeJsonNumber(0, waitMaxSeconds),
+              rejected_token_version: wholeJsonNumber(0, Number.MAX_SAFE_INTEGER).openapi({
+                description:
+                  'The version that a resource server refused: refresh only if it is still current, else answer the newer one.',
+              }),
+              force: z.boolean().openapi({
+                description: 'A token newer than the one current when the call arrived.',
+              }),
+              min_ttl_seconds: wholeJsonNumber(0, minTtlMaxSeconds).openapi({
+                description: 'Lifetime that must be left.',
+              }),
+              wait_seconds: wholeJsonNumber(0, waitMaxSeconds).openapi({
+                description: `How long to wait for the refresh; ${waitDefaultSeconds} by default.`,
+              }),
             })
             .partial()
             .openapi('TokenRefresh'),
+          examples: {
+            rejected: {
+              summary: 'After a 401 with version 7',
+              value: { rejected_token_version: 7 },
+            },
+            forced: { summary: 'A new token, whatever is stored', value: { force: true } },
+            lifetime: { summary: 'Ten minutes left', value: { min_ttl_seconds: 600 } },
+          },
         },
       },
     },
   },
-  responses: tokenResponses,
+  responses: {
+    200: tokenResponse,
+    ...problemResponses([...tokenProblems, ...problemsOfBodies, 'refresh_limited']),
+  },
 });
 
 /**

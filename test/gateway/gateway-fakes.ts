@@ -11,6 +11,8 @@ import type {
 import { createGateway, type GatewayDependencies } from '../../gateway/create-gateway.ts';
 import type { GatewayApp } from '../../gateway/gateway-env.ts';
 import type { RefreshEngine, RefreshRequest } from '../../gateway/refresh-engine.ts';
+import { createProviderCatalogue, loadBuiltInProviders } from '../../oauth/provider-catalogue.ts';
+import { createProviderDirectory } from '../../oauth/provider-directory.ts';
 import { createLogger } from '../../platform/log.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { Secret } from '../../platform/secret.ts';
@@ -210,6 +212,9 @@ export function createFakeGateway(options: FakeOptions = {}) {
   const dependencies: GatewayDependencies = {
     connections,
     apps,
+    providers: createProviderDirectory(
+      createProviderCatalogue({ builtIn: loadBuiltInProviders() }),
+    ),
     refreshEngine: engine,
     clock,
     databaseClock: {

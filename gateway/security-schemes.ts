@@ -1,0 +1,27 @@
+/** What a policy can allow a caller. */
+type Scope =
+  | 'tokens:read'
+  | 'tokens:refresh'
+  | 'connections:read'
+  | 'connections:write'
+  | 'apps:write'
+  | 'events:read';
+
+/** The ways in which a caller shows itself: a bearer key, or with mutual TLS a certificate. */
+export const securitySchemes = {
+  bearerKey: {
+    type: 'http',
+    scheme: 'bearer',
+    description:
+      'A key made by `token-manager callers add`; not with TLS_MODE=mtls. Without a policy file the service listens on loopback only, and needs none.',
+  },
+  mutualTls: {
+    type: 'mutualTLS',
+    description: 'With TLS_MODE=mtls the client certificate is the caller.',
+  },
+} as const;
+
+/** Requirements of an operation: either scheme, with these scopes in the policy. */
+export function scopes(...names: Scope[]): Record<string, string[]>[] {
+  return Object.keys(securitySchemes).map((scheme) => ({ [scheme]: names }));
+}

@@ -1,0 +1,91 @@
+import type { AddressInfo } from 'node:net';
+import { chromium, type Browser, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createHttpServer } from '../../gateway/http-server.ts';
+import { findChromium } from '../support/find-chromium.ts';
+import { accessTokenOf, createFakeGateway } from './gateway-fakes.ts';
+
+/** A page of 2 MB of script, on a machine that does other things beside. */
+const slowestMs = 120_000;
+
+const executablePath = findChromium();
+const which =
+  executablePath ?? 'left out: there is no Chromium (set CHROMIUM_PATH, or install the package)';
+
+describe.skipIf(executablePath === undefined)(`/docs in a browser (${which})`, () => {
+  const gateway = createFakeGateway();
+  const http = createHttpServer(gateway.app.fetch);
+  let browser: Browser;
+  let origin = '';
+
+  beforeAll(async () => {
+    await new Promise<void>((resolve) => void http.server.listen(0, '127.0.0.1', resolve));
+    origin = `http://127.0.0.1:${(http.server.address() as AddressInfo).port}`;
+    browser = await chromium.launch({
+      executablePath: executablePath ?? '',
+      // Containers rarely allow the sandbox, and root never; the page is our own.
+      args: ['--no-sandbox', '--disable-dev-shm-usage'],
+    });
+  });
+  afterAll(async () => {
+    await browser.close();
+    http.server.closeAllConnections();
+    await http.drain();
+  });
+
+  async function openPage(): Promise<Page> {
+    const page = await browser.newPage();
+    page.setDefaultTimeout(slowestMs / 2);
+    return page;
+  }
+
+  it.each(['/docs', '/docs/'])(
+    '%s shows every operation, and reads a token when it is tried',
+    async (path) => {
+      const page = await openPage();
+      const troubles: string[] = [];
+      page.on('console', (message) => {
+        if (['error', 'warning'].includes(message.type())) troubles.push(message.text());
+      });
+      page.on('pageerror', (error) => troubles.push(String(error)));
+      page.on('request', (request) => {
+        const isOurs = request.url().startsWith(origin) || request.url().startsWith('data:');
+        if (!isOurs) troubles.push(`asked for ${request.url()}`);
+      });
+      page.on('requestfailed', (request) => troubles.push(`failed: ${request.url()}`));
+
+      await page.goto(origin + path);
+      const token = page.locator('#operations-Tokens-readToken');
+      await token.waitFor();
+      const shown = await page.locator('.opblock').count();
+      const document = await gateway.app.request('/openapi.json');
+      const { paths } = (await document.json()) as { paths: Record<string, object> };
+      expect(shown).toBe(Object.values(paths).flatMap((item) => Object.keys(item)).length);
+
+      await token.locator('.opblock-summary').click();
+      await token.getByRole('button', { name: 'Try it out' }).click();
+      await token.getByPlaceholder('id', { exact: true }).fill('c1');
+      const answered = page.waitForResponse((response) => response.url().includes('/v1/'));
+      await token.getByRole('button', { name: 'Execute' }).click();
+      expect((await answered).status()).toBe(200);
+      const body = token.locator('.live-responses-table .response-col_description pre').first();
+      await body.waitFor();
+      expect(await body.textContent()).toContain(accessTokenOf(gateway.row));
+      expect(troubles).toEqual([]);
+      await page.close();
+    },
+    slowestMs,
+  );
+
+  it(
+    '/problems/{code} is a page',
+    async () => {
+      const page = await openPage();
+      await page.goto(`${origin}/problems/refresh_uncertain`);
+      expect(await page.title()).toBe('refresh_uncertain');
+      expect(await page.getByText('What to do').count()).toBe(1);
+      await page.close();
+    },
+    slowestMs,
+  );
+});
