@@ -16,6 +16,7 @@ export function createReloadableCatalogue(sources: {
   let current = createProviderCatalogue(sources);
   return {
     names: () => current.names(),
+    written: (provider) => current.written(provider),
     resolve: (provider, overrides) => current.resolve(provider, overrides),
     warnings: () => current.warnings(),
     describe: (provider, overrides) => current.describe(provider, overrides),

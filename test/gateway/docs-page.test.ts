@@ -1,7 +1,6 @@
-import type { AddressInfo } from 'node:net';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createHttpServer } from '../../gateway/http-server.ts';
+import { composeGateway, type ComposedGateway } from '../../gateway/compose-gateway.ts';
 import { findChromium } from '../support/find-chromium.ts';
 import { accessTokenOf, createFakeGateway } from './gateway-fakes.ts';
 
@@ -14,23 +13,28 @@ const which =
 
 describe.skipIf(executablePath === undefined)(`/docs in a browser (${which})`, () => {
   const gateway = createFakeGateway();
-  const http = createHttpServer(gateway.app.fetch);
+  let served: ComposedGateway;
   let browser: Browser;
-  let origin = '';
 
   beforeAll(async () => {
-    await new Promise<void>((resolve) => void http.server.listen(0, '127.0.0.1', resolve));
-    origin = `http://127.0.0.1:${(http.server.address() as AddressInfo).port}`;
+    served = await composeGateway({
+      ...gateway.dependencies,
+      metrics: gateway.metrics,
+      host: '127.0.0.1',
+      port: 0,
+      metricsPort: 0,
+      bufferSizes: { readBufferSizeBytes: 4_096, writeBufferSizeBytes: 4_096 },
+      checks: { postgres: () => Promise.resolve(), temporal: () => Promise.resolve() },
+    });
     browser = await chromium.launch({
       executablePath: executablePath ?? '',
       // Containers rarely allow the sandbox, and root never; the page is our own.
       args: ['--no-sandbox', '--disable-dev-shm-usage'],
     });
-  });
+  }, slowestMs);
   afterAll(async () => {
     await browser.close();
-    http.server.closeAllConnections();
-    await http.drain();
+    await served.close();
   });
 
   async function openPage(): Promise<Page> {
@@ -49,12 +53,12 @@ describe.skipIf(executablePath === undefined)(`/docs in a browser (${which})`, (
       });
       page.on('pageerror', (error) => troubles.push(String(error)));
       page.on('request', (request) => {
-        const isOurs = request.url().startsWith(origin) || request.url().startsWith('data:');
+        const isOurs = request.url().startsWith(served.url) || request.url().startsWith('data:');
         if (!isOurs) troubles.push(`asked for ${request.url()}`);
       });
       page.on('requestfailed', (request) => troubles.push(`failed: ${request.url()}`));
 
-      await page.goto(origin + path);
+      await page.goto(served.url + path);
       const token = page.locator('#operations-Tokens-readToken');
       await token.waitFor();
       const shown = await page.locator('.opblock').count();
@@ -81,7 +85,7 @@ describe.skipIf(executablePath === undefined)(`/docs in a browser (${which})`, (
     '/problems/{code} is a page',
     async () => {
       const page = await openPage();
-      await page.goto(`${origin}/problems/refresh_uncertain`);
+      await page.goto(`${served.url}/problems/refresh_uncertain`);
       expect(await page.title()).toBe('refresh_uncertain');
       expect(await page.getByText('What to do').count()).toBe(1);
       await page.close();
