@@ -1,8 +1,11 @@
 import { Command } from 'commander';
 import { startGatewayProcess } from '../gateway/main.ts';
+import { readConfig } from '../platform/config.ts';
 import { loadDatabaseConfig } from '../platform/load-database-config.ts';
 import { startWorkerProcess } from '../worker/main.ts';
 import { startAllInOne } from './all-in-one.ts';
+import { examine } from './doctor/doctor.ts';
+import { renderJson, renderText, worstState } from './doctor/render-findings.ts';
 import { migrateOnce } from './prepare-database.ts';
 import { readableError } from './readable-error.ts';
 import {
@@ -18,7 +21,7 @@ Settings come from the environment and temporal.config.json; the README lists th
   LOCAL_KEY_FILE     32 bytes in base64: the key of a service without Cloud KMS (migrate needs none)
   TEMPORAL_ADDRESS   host:port, unless it is localhost:7233
 
-Exit codes: 0 ended as asked, 1 could not start or go on, 128 + n ended by a second signal n.`;
+Exit codes: 0 ended as asked, 1 could not start or go on (doctor: found a fault), 128 + n ended by a second signal n.`;
 
 /** The operators' command line. */
 export function createProgram(setting: ProcessSetting): Command {
@@ -42,7 +45,21 @@ export function createProgram(setting: ProcessSetting): Command {
     .command('migrate')
     .description('bring the database schema up to date and exit; for MIGRATE_ON_START=false')
     .action(runMigrations);
+  program
+    .command('doctor')
+    .description('check settings, database, Temporal, keys and providers, and say what to do')
+    .option('--json', 'as JSON: {"status", "counts", "findings"}')
+    .action((options: { json?: boolean }) => runDoctor(setting, options.json === true));
   return program;
+}
+
+async function runDoctor({ configFile }: ProcessSetting, asJson: boolean): Promise<void> {
+  const { config, faults } = readConfig(configFile === undefined ? {} : { configFile });
+  const findings = await examine(config, faults);
+  const text = asJson ? renderJson(findings) : renderText(findings);
+  const exitCode = worstState(findings) === 'fault' ? 1 : 0;
+  // A look-up of a name may still hang, and nothing can end it but the end of the process.
+  process.stdout.write(`${text}\n`, () => process.exit(exitCode));
 }
 
 async function startAllInOneProcess(parts: ProcessParts): Promise<RunningProcess> {

@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { TokenManagerError, type InputFault } from '../client/contract.ts';
 import { loadBuiltInProviders, type ProviderCatalogue } from '../oauth/provider-catalogue.ts';
-import { createReloadableCatalogue } from '../oauth/reloadable-catalogue.ts';
+import {
+  createReloadableCatalogue,
+  type ReloadableCatalogue,
+} from '../oauth/reloadable-catalogue.ts';
 import { unusableConfiguration } from '../platform/config-file.ts';
 import type { Logger } from '../platform/log.ts';
 import { watchFile, type FileWatch } from '../platform/watch-file.ts';
@@ -20,8 +23,7 @@ export function loadProviders(
   path: string | undefined,
   log: Pick<Logger, 'info' | 'warn' | 'error'>,
 ): LoadedProviders {
-  const contents = path === undefined ? undefined : readFileSync(path, 'utf8');
-  const providers = readProviders(path, contents);
+  const { providers, contents } = readProviders(path);
   const warn = (): void => {
     for (const warning of providers.warnings()) log.warn(warning);
   };
@@ -40,12 +42,18 @@ export function loadProviders(
   return { providers, watch };
 }
 
-function readProviders(path: string | undefined, providersFile: string | undefined) {
+/** The same once, without watching. Throws as loadProviders does. */
+export function readProviders(path: string | undefined): {
+  providers: ReloadableCatalogue;
+  contents: string | undefined;
+} {
+  const contents = path === undefined ? undefined : readFileSync(path, 'utf8');
   try {
-    return createReloadableCatalogue({
+    const providers = createReloadableCatalogue({
       builtIn: loadBuiltInProviders(),
-      ...(providersFile !== undefined && { providersFile }),
+      ...(contents !== undefined && { providersFile: contents }),
     });
+    return { providers, contents };
   } catch (error) {
     if (!(error instanceof TokenManagerError)) throw error;
     const faults = error.errors ?? [{ pointer: '', detail: error.message }];

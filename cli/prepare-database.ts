@@ -118,7 +118,7 @@ function unusable(database: DatabaseConfig, error: unknown): unknown {
 }
 
 /** Host, port and database, without user and password. */
-function describeTarget({ url }: DatabaseConfig): string {
+export function describeTarget({ url }: Pick<DatabaseConfig, 'url'>): string {
   const text = url.reveal();
   if (!URL.canParse(text)) return 'DATABASE_URL';
   const { host, pathname, searchParams } = new URL(text);

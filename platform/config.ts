@@ -5,7 +5,13 @@ import { libpqWarnings, readDatabase, type DatabaseConfig } from './database-set
 import { readEgressAllow } from './egress-settings.ts';
 import { readListen, type ListenConfig } from './listen-settings.ts';
 import { logLevels, type LogLevel } from './log.ts';
-import { createSettings, quoted, type Environment, type Settings } from './settings.ts';
+import {
+  createSettings,
+  quoted,
+  type Environment,
+  type NamedFile,
+  type Settings,
+} from './settings.ts';
 import { readTemporal, type TemporalConnectionConfig } from './temporal-settings.ts';
 
 const tokenCacheDefaultSeconds = 5;
@@ -15,6 +21,14 @@ const tokenCacheMaxSeconds = 300;
 const tlsModes = ['disabled', 'enabled', 'mtls'] as const;
 /** Settings of api parts that come later and that it is safe to run without. */
 const withoutEffect = ['DEBUG_REQUESTS_ALLOWED', 'DEBUG_REQUESTS_REQUIRED'] as const;
+
+const secretPaths = [
+  'LOCAL_KEY_FILE',
+  'TLS_KEY_FILE',
+  'MTLS_KEY_FILE',
+  'TEMPORAL_TLS_CLIENT_KEY_PATH',
+];
+const trustedPaths = ['CALLERS_FILE', 'PROVIDERS_FILE', 'WEBHOOKS_FILE', 'MTLS_CLIENT_CERT_FILE'];
 
 /** Everything a process is told at its start. Prints without secrets. */
 export interface Config extends ListenConfig {
@@ -31,7 +45,13 @@ export interface Config extends ListenConfig {
   /** More provider definitions, JSON; absent: only the catalogue. */
   providersFile: string | undefined;
   temporal: TemporalConnectionConfig &
-    Pick<ConfigFile, 'taskQueues' | 'searchAttributes' | 'worker' | 'refresh'>;
+    Pick<ConfigFile, 'taskQueues' | 'searchAttributes' | 'retentionMs' | 'worker' | 'refresh'>;
+  files: {
+    /** Whoever reads one of these holds a secret of the service. */
+    secret: NamedFile[];
+    /** Whoever writes one of these decides whom the service trusts. */
+    trusted: NamedFile[];
+  };
   /** What was set and has no effect; to be logged once there is a log. */
   warnings: string[];
 }
@@ -82,13 +102,25 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
       ...readTemporal(settings, merged, file.namespace),
       taskQueues: file.taskQueues,
       searchAttributes: file.searchAttributes,
+      retentionMs: file.retentionMs,
       worker: file.worker,
       refresh: file.refresh,
+    },
+    files: {
+      secret: [...settings.secretFiles, ...namedFiles(settings, secretPaths)],
+      trusted: namedFiles(settings, trustedPaths),
     },
     warnings: [...readWarnings(settings), ...warnUnbuilt(file), ...warnOfShortGrace(file)],
   };
   refuseUnbuilt(settings);
   return { config, faults: [...settings.faults, ...faults] };
+}
+
+function namedFiles(settings: Settings, names: readonly string[]): NamedFile[] {
+  return names.flatMap((setting) => {
+    const path = settings.text(setting);
+    return path === undefined ? [] : [{ setting, path }];
+  });
 }
 
 function readSubsystemName(settings: Settings): string {

@@ -4,9 +4,17 @@ import { Secret } from './secret.ts';
 /** Names and values of variables, as in `process.env`; an empty value counts as absent. */
 export type Environment = Record<string, string | undefined>;
 
+/** A file and the variable that names it. */
+export interface NamedFile {
+  setting: string;
+  path: string;
+}
+
 /** Reads variables and notes every fault, so that all of them can be reported at once. */
 export interface Settings {
   readonly faults: InputFault[];
+  /** Files that secrets were read from. */
+  readonly secretFiles: NamedFile[];
   fault(parameter: string, detail: string): void;
   text(name: string): string | undefined;
   /** Strict: `true` or `false`. */
@@ -25,6 +33,7 @@ export interface Settings {
 
 export function createSettings(env: Environment, readFile: (path: string) => string): Settings {
   const faults: InputFault[] = [];
+  const secretFiles: NamedFile[] = [];
 
   function fault(parameter: string, detail: string): void {
     faults.push({ parameter, detail });
@@ -59,6 +68,7 @@ export function createSettings(env: Environment, readFile: (path: string) => str
 
   return {
     faults,
+    secretFiles,
     fault,
     text,
     oneOf,
@@ -80,6 +90,7 @@ export function createSettings(env: Environment, readFile: (path: string) => str
       }
       if (value !== undefined) return new Secret(value);
       if (path === undefined) return undefined;
+      secretFiles.push({ setting: fileName, path });
       const contents = contentsOf(fileName, path)?.trim();
       if (contents === '')
         fault(fileName, `names the file ${path}, which is empty; put the value into it`);
