@@ -113,7 +113,9 @@ export default tseslint.config(
   })),
   {
     files: ['**/*.mjs', '**/*.js'],
-    languageOptions: { globals: { process: 'readonly', console: 'readonly', URL: 'readonly' } },
+    languageOptions: {
+      globals: { process: 'readonly', console: 'readonly', URL: 'readonly', fetch: 'readonly' },
+    },
   },
   { files: ['dev/**', 'cli/**', 'bench/**'], rules: { 'no-console': 'off' } },
 );
