@@ -12,8 +12,7 @@ import { strictWarnings } from '../oauth/strict-check.ts';
 import { extractTokens } from '../oauth/token-answer.ts';
 import type { TokenAnswer, TokenConnection } from '../oauth/token-endpoint.ts';
 import { isStoreAway } from './activity-failure.ts';
-import { enterGate, gateEndOf, leaveGate } from './app-gate-pass.ts';
-import { endOfAttempt } from './attempt-end.ts';
+import { enterGate, leaveGate } from './app-gate-pass.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
 import {
   prepareExchange,
@@ -26,8 +25,9 @@ import { keepTokens } from './keep-tokens.ts';
 import type { RefreshStep } from './refresh-step.ts';
 import { isInsideGrace } from './resolve-ambiguity.ts';
 import { retryDelayMs } from './retry-delay.ts';
-import { followUpAfter, type FollowUp } from './follow-up.ts';
-import { afterFailure, resolveStep, resultOf, storeAwayStep, waitStep } from './step-results.ts';
+import type { FollowUp } from './follow-up.ts';
+import { settleExchange } from './settle-exchange.ts';
+import { afterFailure, resultOf, storeAwayStep, waitStep } from './step-results.ts';
 import { tokensToKeep } from './tokens-to-keep.ts';
 
 /**
@@ -153,7 +153,10 @@ export class Exchange {
         sealer: prepared.sealer,
         record: this.#record(),
       });
-      await leaveGate(this.#dependencies, entry, { kind: 'succeeded' });
+      // Sealed tokens on their way to the history wait for nothing.
+      if (step.next !== 'store') {
+        await leaveGate(this.#dependencies, entry, { kind: 'succeeded' });
+      }
       this.#dependencies.clientSecrets.worked(subject.app, prepared.secretIndex);
       await this.#warn(prepared, answer, tokens?.warnings ?? []);
       return step;
@@ -162,7 +165,16 @@ export class Exchange {
       // An answer judged a success holds an access token, and that was kept.
       throw new Error('a successful answer had no tokens to keep');
     }
-    return this.#settle(prepared, { answer, judgement, claim, entry });
+    this.#count(judgement.class);
+    return settleExchange(this.#dependencies, this.#facts, {
+      prepared,
+      claimId: this.#claimId,
+      record: this.#record(),
+      answer,
+      judgement,
+      claim,
+      entry,
+    });
   }
 
   #claim(prepared: PreparedExchange): Promise<Claim | undefined> {
@@ -218,68 +230,6 @@ export class Exchange {
       { connection_id: connection.id, provider: app.provider, warnings },
       'the token answer departs from RFC 6749; its tokens are kept',
     );
-  }
-
-  /** The attempt brought no tokens: records why, and says what the Workflow does about it. */
-  async #settle(
-    prepared: PreparedExchange,
-    ended: { answer: TokenAnswer; judgement: Failure; claim: Claim; entry: GateEntry },
-  ): Promise<RefreshStep | FollowUp> {
-    const { store, log, deadlinesMs, random } = this.#dependencies;
-    const { input, subject, replay, runId } = this.#facts;
-    const { answer, judgement, claim, entry } = ended;
-    const { definition } = prepared;
-    const followUp = followUpAfter(this.#facts, { prepared, judgement, claim, entry });
-    const { settlement, decision } = endOfAttempt(
-      {
-        input,
-        subject,
-        replay,
-        claim,
-        claimId: this.#claimId,
-        record: this.#record(),
-        definition,
-        deadlinesMs,
-        fraction: random(),
-      },
-      // What follows at once has nothing to wait for.
-      followUp === null ? judgement : { ...judgement, retryAfterSeconds: 0 },
-    );
-    this.#count(settlement.class);
-    log.info(
-      {
-        connection_id: subject.connection.id,
-        provider: subject.app.provider,
-        class: settlement.class,
-        code: settlement.code,
-        attempt: claim.attempt,
-        duration_ms: settlement.record.durationMs,
-      },
-      'the token request brought no tokens',
-    );
-    try {
-      const isSettled = await store.settle(settlement);
-      if (followUp !== null && isSettled) return followUp;
-      const waitMs = settlement.class === 'permanent' ? 0 : settlement.retryAfterMs;
-      await leaveGate(this.#dependencies, entry, gateEndOf(prepared, answer, judgement, waitMs));
-      if (!isSettled) return waitStep(subject, 0);
-    } catch (error) {
-      if (!isStoreAway(error)) throw error;
-      return storeAwayStep(input, settlement);
-    }
-    // A replay that was answered leaves the earlier ambiguity, and needs no settling: its call is over.
-    const isAnsweredReplay = replay !== null && settlement.class !== 'misconfigured';
-    if (settlement.class === 'permanent' || (!settlement.isFateOpen && !isAnsweredReplay)) {
-      return afterFailure(subject, settlement);
-    }
-    return resolveStep(subject, {
-      generation: claim.generation,
-      attempt: claim.attempt,
-      workflowRunId: runId,
-      // The call is dead and nobody else holds an answer: what follows waits for its back-off alone.
-      settleMs: settlement.retryAfterMs,
-      decision: isAnsweredReplay && !settlement.isFateOpen ? 'replay' : decision,
-    });
   }
 
   /** Whether this is a replay of class T that its provider still answers. */
