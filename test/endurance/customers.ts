@@ -27,13 +27,22 @@ export function startCustomers(options: {
   let count = 0;
 
   async function reauthorise({ id, app, lifetimeSeconds }: EnduranceConnection): Promise<void> {
-    const issued = await stack.provider.grant(id, app.clientId, lifetimeSeconds);
+    // An instant, for the PUT may have to wait for a gateway or for PostgreSQL.
+    const grantedAtMs = Date.now();
+    const { access_token, refresh_token } = await stack.provider.grant(
+      id,
+      app.clientId,
+      lifetimeSeconds,
+    );
+    const expires_at = new Date(grantedAtMs + 1_000 * lifetimeSeconds).toISOString();
     for (const gateway of stack.gateways) {
       const answer = await callerOf(gateway)
         .call('PUT', `/v1/connections/${id}`, {
           tenant_id: 'endurance',
           app_id: app.id,
-          ...issued,
+          access_token,
+          refresh_token,
+          expires_at,
         })
         .catch(() => undefined);
       if (answer?.status !== 200) continue;
