@@ -5,7 +5,11 @@ import { createMetrics } from '../platform/metrics.ts';
 import { connectNatively } from '../platform/temporal-connections.ts';
 import { composeWorker, type ComposedWorker } from '../worker/compose-worker.ts';
 import { composeServices, type Services } from './compose-services.ts';
-import { composeGatewayOfServices, type GatewayOfServices } from './gateway-of-services.ts';
+import {
+  composeGatewayOfServices,
+  probeTemporal,
+  type GatewayOfServices,
+} from './gateway-of-services.ts';
 
 export interface AllInOne {
   gateway: GatewayOfServices;
@@ -46,6 +50,10 @@ export async function startAllInOne(given: {
       build,
       client: worker.client,
       requestEagerStart: true,
+      probe: () =>
+        worker.isNamespaceMissing()
+          ? Promise.resolve('namespace_not_found')
+          : probeTemporal(worker.client()),
     });
     opened.unshift(gateway);
     return { gateway, services, worker, close: () => closeAll(opened) };

@@ -6,6 +6,8 @@ import { composeGateway, type ComposedGateway } from '../gateway/compose-gateway
 import type { BuildInfo } from '../gateway/routes/build.ts';
 import { createProviderDirectory } from '../oauth/provider-directory.ts';
 import { systemClock } from '../platform/clock.ts';
+import type { CheckState } from '../platform/readiness.ts';
+import { isNamespaceMissing } from '../platform/temporal-connections.ts';
 import { createTemporalRefreshEngine } from '../platform/temporal-refresh-engine.ts';
 import type { Services } from './compose-services.ts';
 
@@ -25,6 +27,8 @@ export async function composeGatewayOfServices(
     client: () => Client | undefined;
     /** Only where client and worker share one NativeConnection. */
     requestEagerStart: boolean;
+    /** What `/ready` asks instead of the client's connection. */
+    probe?: () => Promise<CheckState>;
   },
 ): Promise<GatewayOfServices> {
   const { config, log, metrics, pool } = services;
@@ -64,7 +68,7 @@ export async function composeGatewayOfServices(
     bufferSizes: config.http,
     checks: {
       postgres: () => pool.query('select 1'),
-      temporal: () => probeTemporal(client()),
+      temporal: temporal.probe ?? (() => probeTemporal(client())),
     },
   });
   try {
@@ -83,10 +87,17 @@ export async function composeGatewayOfServices(
   }
 }
 
-/** Rejects unless Temporal answers within 2 s. */
-export async function probeTemporal(client: Client | undefined): Promise<void> {
+/** Rejects unless Temporal answers within 2 s; tells a namespace that is not there apart. */
+export async function probeTemporal(client: Client | undefined): Promise<CheckState> {
   if (client === undefined) throw new Error('there is no connection to Temporal');
-  await client.withDeadline(Date.now() + probeDeadlineMs, () =>
-    client.workflowService.getSystemInfo({}),
-  );
+  const { namespace } = client.options;
+  try {
+    await client.withDeadline(Date.now() + probeDeadlineMs, () =>
+      client.workflowService.describeNamespace({ namespace }),
+    );
+    return 'ok';
+  } catch (error) {
+    if (isNamespaceMissing(error)) return 'namespace_not_found';
+    throw error;
+  }
 }

@@ -2,7 +2,8 @@ const intervalMs = 5_000;
 const startingIntervalMs = 500;
 const checkTimeoutMs = 2_000;
 
-export type CheckState = 'ok' | 'unavailable' | 'unchecked';
+/** `namespace_not_found`: Temporal answers and has no such namespace, so that nothing is refreshed. */
+export type CheckState = 'ok' | 'unavailable' | 'namespace_not_found' | 'unchecked';
 
 export interface Readiness {
   /**
@@ -23,7 +24,7 @@ export interface ReadinessMonitor {
 
 /**
  * Polls dependencies every 5 s (every 0.5 s while starting), 2 s a check at most; a check that rejects
- * or takes longer counts as unavailable. Ready for the first time once all that `required` names were
+ * or takes longer counts as unavailable, one that resolves with a state has that, any other is ok. Ready for the first time once all that `required` names were
  * ok.
  */
 export function createReadiness<Name extends string>(options: {
@@ -77,7 +78,7 @@ async function stateOf(check: () => Promise<unknown>): Promise<CheckState> {
   const checked = Promise.resolve()
     .then(check)
     .then(
-      (): CheckState => 'ok',
+      (found): CheckState => (found === 'namespace_not_found' ? found : 'ok'),
       (): CheckState => 'unavailable',
     );
   const state = await Promise.race([checked, tooLate]);

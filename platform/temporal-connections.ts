@@ -1,6 +1,7 @@
 import {
   Connection,
   defaultGrpcRetryOptions,
+  isGrpcServiceError,
   makeGrpcRetryInterceptor,
   type ConnectionOptions,
 } from '@temporalio/client';
@@ -16,6 +17,7 @@ const reconnectPauseMaxMs = 2_000;
 
 /** Of the gRPC status codes: nothing reached the server. */
 const statusUnavailable = 14;
+const statusNotFound = 5;
 /** With the pauses of the SDK between them, two seconds: time for a frontend to be replaced. */
 const triesWhileUnavailable = 5;
 const awaitsResult = '/GetWorkflowExecutionHistory';
@@ -70,6 +72,11 @@ export function isTemporalAway(error: unknown): boolean {
     error instanceof TokenManagerError ||
     (error instanceof Error && error.name === 'TransportError')
   );
+}
+
+/** Whether a call failed because Temporal has no such namespace. */
+export function isNamespaceMissing(error: unknown): boolean {
+  return isGrpcServiceError(error) && (error.code as number) === statusNotFound;
 }
 
 function createRetry(): Interceptor {

@@ -3,6 +3,7 @@ import { lookup } from 'node:dns/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from '@temporalio/client';
 import type { NativeConnection } from '@temporalio/worker';
+import { TokenManagerError } from '../client/contract.ts';
 import { createActivities } from '../activities/index.ts';
 import { createAppSlots } from '../activities/app-slots.ts';
 import { createClientSecretOrder } from '../activities/follow-up.ts';
@@ -18,10 +19,12 @@ import { systemClock } from '../platform/clock.ts';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
-import { isTemporalAway } from '../platform/temporal-connections.ts';
+import { isNamespaceMissing, isTemporalAway } from '../platform/temporal-connections.ts';
 import { createSealedResults } from './sealed-results.ts';
 import { createWorker } from './create-worker.ts';
 import { superviseWorker, type PollingWorker } from './supervise-worker.ts';
+
+const describeLimitMs = 5_000;
 
 export interface ComposedWorker {
   /**
@@ -32,6 +35,8 @@ export interface ComposedWorker {
   /** Settles when the worker has been closed; rejects with what waiting does not heal. */
   running: Promise<void>;
   isPolling: () => boolean;
+  /** Whether the newest attempt to poll found that Temporal has no such namespace. */
+  isNamespaceMissing: () => boolean;
   /** Over the connection that the worker polls by; undefined before the first. */
   client: () => Client | undefined;
   /** Drains: takes nothing new, and ends when the calls in flight are stored. */
@@ -62,6 +67,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
   const { slots, pollers, shutdownGraceSeconds } = config.temporal.worker;
   const { connectSeconds, deadlineSeconds } = config.temporal.refresh;
   let client: Client | undefined;
+  let namespaceIsMissing = false;
   const keeper = createTokenKeeper({
     unstored: metrics.refreshedButNotStored,
     onStored: (fence, outcome) => {
@@ -102,9 +108,26 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
     metrics,
   });
 
+  /** Worker.create would fail as well, with an error that does not tell why. */
+  async function checkNamespace(connection: NativeConnection): Promise<void> {
+    try {
+      await connection.withDeadline(systemClock.wallMs() + describeLimitMs, () =>
+        connection.workflowService.describeNamespace({ namespace }),
+      );
+      namespaceIsMissing = false;
+    } catch (error) {
+      namespaceIsMissing = isNamespaceMissing(error);
+      if (!namespaceIsMissing) return;
+      throw new TokenManagerError('refresh_engine_unavailable', {
+        detail: `Temporal at ${address} has no namespace ${namespace}: create it, or correct TEMPORAL_NAMESPACE.`,
+      });
+    }
+  }
+
   async function startWorker(): Promise<PollingWorker> {
     const connection = await composition.connect();
     try {
+      await checkNamespace(connection);
       const worker = await createWorker({
         connection,
         namespace,
@@ -138,6 +161,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
     firstAttempt: supervisor.firstAttempt,
     running: supervisor.running,
     isPolling: supervisor.isPolling,
+    isNamespaceMissing: () => namespaceIsMissing,
     client: () => client,
     close() {
       closing ??= (async () => {

@@ -4,7 +4,7 @@ import type { ProcessParts, RunningProcess } from '../cli/run-process.ts';
 import { countConnections } from '../connections/connection-registry.ts';
 import { createMetrics } from '../platform/metrics.ts';
 import { createMetricsServer } from '../platform/metrics-server.ts';
-import { createReadiness } from '../platform/readiness.ts';
+import { createReadiness, type CheckState } from '../platform/readiness.ts';
 import { connectNatively } from '../platform/temporal-connections.ts';
 import { composeWorker, type ComposedWorker } from './compose-worker.ts';
 
@@ -20,9 +20,10 @@ export async function startWorkerProcess(parts: ProcessParts): Promise<RunningPr
   metrics.collectConnections(() => countConnections(pool));
   let worker: ComposedWorker | undefined;
 
-  async function checkPolling(): Promise<void> {
-    if (worker?.isPolling() !== true) throw new Error('the worker does not poll');
-    await probeTemporal(worker.client());
+  async function checkPolling(): Promise<CheckState> {
+    if (worker?.isPolling() === true) return probeTemporal(worker.client());
+    if (worker?.isNamespaceMissing() === true) return 'namespace_not_found';
+    throw new Error('the worker does not poll');
   }
 
   const readiness = createReadiness({

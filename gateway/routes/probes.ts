@@ -34,7 +34,7 @@ const pingRoute = createRoute({
 const readinessAnswer = z
   .object({
     status: z.enum(['ready', 'degraded', 'not_ready']),
-    checks: z.record(z.string(), z.enum(['ok', 'unavailable', 'unchecked'])),
+    checks: z.record(z.string(), z.enum(['ok', 'unavailable', 'namespace_not_found', 'unchecked'])),
   })
   .openapi('Readiness');
 

@@ -73,4 +73,14 @@ describe('readiness', () => {
     await vi.advanceTimersByTimeAsync(60_000);
     expect(postgres).toHaveBeenCalledTimes(1);
   });
+
+  it('says of a Temporal without the namespace what is missing', async () => {
+    const answers = { postgres: ok, temporal: () => Promise.resolve('namespace_not_found') };
+    const { current } = watch(answers);
+    await vi.advanceTimersByTimeAsync(500);
+    expect(current()).toEqual({
+      status: 'degraded',
+      checks: { postgres: 'ok', temporal: 'namespace_not_found' },
+    });
+  });
 });
