@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import type { Client } from '@temporalio/client';
 import { countConnections } from '../connections/connection-registry.ts';
 import { listenForTokenNotices } from '../connections/token-notice-listener.ts';
@@ -9,6 +10,7 @@ import { systemClock } from '../platform/clock.ts';
 import type { CheckState } from '../platform/readiness.ts';
 import { isNamespaceMissing } from '../platform/temporal-connections.ts';
 import { createTemporalRefreshEngine } from '../platform/temporal-refresh-engine.ts';
+import { createTlsSource } from '../platform/tls-source.ts';
 import type { Services } from './compose-services.ts';
 
 const msPerHour = 3_600_000;
@@ -34,6 +36,16 @@ export async function composeGatewayOfServices(
   const { config, log, metrics, pool } = services;
   const { client } = temporal;
   metrics.collectConnections(() => countConnections(pool));
+  const tls =
+    config.tls.mode === 'disabled'
+      ? undefined
+      : createTlsSource({
+          files: config.tls.files,
+          readFile: (path) => readFileSync(path, 'utf8'),
+          clock: systemClock,
+          log,
+        });
+  if (tls !== undefined) metrics.collectCertificateExpiries(() => tls.expiries(), systemClock);
   const tokenNotices =
     config.tokenCacheSeconds === 0
       ? undefined
@@ -64,6 +76,7 @@ export async function composeGatewayOfServices(
     logHttpRequests: config.log.httpRequests,
     host: config.http.host,
     port: config.http.port,
+    ...(tls !== undefined && { tls }),
     metricsPort: config.metrics.port,
     bufferSizes: config.http,
     checks: {
@@ -78,10 +91,12 @@ export async function composeGatewayOfServices(
       tokenNotices,
       async close() {
         await gateway.close();
+        tls?.close();
         await tokenNotices?.close();
       },
     };
   } catch (error) {
+    tls?.close();
     await tokenNotices?.close();
     throw error;
   }

@@ -11,6 +11,8 @@ export function awaitFlight(
   flight: Promise<FlightOutcome>,
   waitMs: number,
   signal: AbortSignal,
+  /** Takes what ends the wait as its deadline would. */
+  onEnd: (end: () => void) => void,
 ): Promise<FlightEnding> {
   return new Promise((resolve) => {
     const end = (ending: FlightEnding) => {
@@ -20,6 +22,7 @@ export function awaitFlight(
     };
     const abandon = () => end({ kind: 'abandoned' });
     const timer = setTimeout(() => end({ kind: 'deadline' }), waitMs);
+    onEnd(() => end({ kind: 'deadline' }));
     signal.addEventListener('abort', abandon, { once: true });
     if (signal.aborted) abandon();
     flight.then(

@@ -9,7 +9,13 @@ import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Readiness } from '../platform/readiness.ts';
-import type { GatewayApp, GatewayContext, GatewayEnv } from './gateway-env.ts';
+import { createAdmission, overloaded, type Admission } from './admission.ts';
+import {
+  isMemoryOnly,
+  type GatewayApp,
+  type GatewayContext,
+  type GatewayEnv,
+} from './gateway-env.ts';
 import { inputValidation } from './input-faults.ts';
 import { observeRequests } from './observe-requests.ts';
 import { asTokenManagerError, createProblem } from './problem.ts';
@@ -53,6 +59,8 @@ export interface GatewayDependencies {
   >;
   build: BuildInfo;
   readiness: () => Readiness;
+  /** What is taken on at once; the usual limits unless a test or the drain has its own. */
+  admission?: Admission;
   /** One line a request. */
   logHttpRequests: boolean;
   /** For requests that bring no id of their own. Default: a random UUID. */
@@ -74,6 +82,7 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   app.use(readBody);
 
   const { connections, apps, databaseClock, refreshEngine, readiness, build } = dependencies;
+  const { admission = createAdmission() } = dependencies;
   const flights = createRefreshFlights({
     refreshEngine,
     onJoined: () => metrics.refreshJoined.inc(),
@@ -89,10 +98,19 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   const tokenService = createTokenService({
     tokenCache,
     flights,
+    admission,
     clock,
     databaseClock,
   });
   addTokenRoutes(app, { tokenService, metrics });
+  addProbeRoutes(app, { readiness });
+  addBuildRoute(app, { build });
+  // The routes above answer from memory, or take their place when they need more; those below always
+  // need the store.
+  app.use((c, next) => {
+    if (isMemoryOnly(c)) throw overloaded();
+    return admission.work(next);
+  });
   addConnectionRoutes(app, {
     connections: {
       get: connections.get,
@@ -111,8 +129,6 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   });
   addAppRoutes(app, { apps });
   addProviderRoutes(app, { providers: dependencies.providers });
-  addProbeRoutes(app, { readiness });
-  addBuildRoute(app, { build });
   addProblemRoutes(app);
   addDocumentRoutes(app, { version: build.version });
   refuseOtherMethods(app);

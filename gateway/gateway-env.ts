@@ -17,6 +17,8 @@ export interface GatewayBindings {
   clientIdentity: ClientIdentity | null;
   /** Address of the peer; absent in tests without a socket. */
   clientAddress?: string | undefined;
+  /** There are too many connections, and this one gets only what memory answers. */
+  memoryOnly?: boolean;
 }
 
 /** What one request carries from its middleware to its handler and back. */
@@ -36,3 +38,8 @@ export interface GatewayEnv {
 
 export type GatewayApp = OpenAPIHono<GatewayEnv>;
 export type GatewayContext = Context<GatewayEnv>;
+
+/** Tests without a socket have no bindings. */
+export function isMemoryOnly(c: GatewayContext): boolean {
+  return (c.env as GatewayBindings | undefined)?.memoryOnly === true;
+}

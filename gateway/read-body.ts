@@ -3,7 +3,7 @@ import { TokenManagerError } from '../client/contract.ts';
 import type { GatewayEnv } from './gateway-env.ts';
 import { bodyFault } from './problem.ts';
 
-const bodyMaxBytes = 1_048_576;
+export const bodyMaxBytes = 1_048_576;
 
 /**
  * Reads the body before any route looks at it: at most 1 MiB, whether it has a Content-Length or comes

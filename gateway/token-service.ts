@@ -10,6 +10,7 @@ import { isInsideMargin, satisfiesDemand, type Demand } from '../connections/fre
 import type { TokenReading } from '../connections/registry.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import type { Secret } from '../platform/secret.ts';
+import { overloaded, type Admission } from './admission.ts';
 import { awaitFlight } from './await-flight.ts';
 import type { RefreshRequest } from './refresh-engine.ts';
 import type { RefreshFlights } from './refresh-flights.ts';
@@ -28,6 +29,8 @@ export interface TokenRequest extends AskedDemand {
   mayRefresh: boolean;
   /** A token that may trail the row by TOKEN_CACHE_SECONDS will do, so far as it satisfies the demand. */
   mayTrail: boolean;
+  /** Nothing may be asked of PostgreSQL for it, for there are too many connections. */
+  memoryOnly: boolean;
   /** Aborted when the caller goes away; asked for only if the call has to wait. */
   callerSignal: () => AbortSignal;
   traceparent?: string;
@@ -45,13 +48,14 @@ export interface TokenAnswer {
 }
 
 export interface TokenService {
-  /** Throws every problem of docs/api.md section 1, `store_unavailable`, `input_validation`. */
+  /** Throws every problem of docs/http.md, `store_unavailable`, `overloaded`, `input_validation`. */
   readToken(request: TokenRequest): Promise<TokenAnswer>;
 }
 
 interface TokenServiceDependencies {
   tokenCache: TokenCache;
   flights: RefreshFlights;
+  admission: Admission;
   clock: Clock;
   databaseClock: DatabaseClock;
 }
@@ -72,7 +76,7 @@ interface Call {
  * share one run whatever they asked for.
  */
 export function createTokenService(dependencies: TokenServiceDependencies): TokenService {
-  const { tokenCache, flights, clock, databaseClock } = dependencies;
+  const { tokenCache, flights, admission, clock, databaseClock } = dependencies;
 
   async function readToken(request: TokenRequest): Promise<TokenAnswer> {
     const cached = request.mayTrail ? tokenCache.find(request.connectionId) : undefined;
@@ -83,7 +87,8 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
         return heldAnswer(cached, now, 'cache');
       }
     }
-    return readStored(request);
+    if (request.memoryOnly) throw overloaded();
+    return admission.work(() => readStored(request));
   }
 
   async function readStored(request: TokenRequest): Promise<TokenAnswer> {
@@ -133,7 +138,8 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       const waitMs = call.deadlineMs - clock.monotonicMs();
       if (waitMs <= 0) return settle(reading, call, 'store', inProgress(reading.connection));
 
-      const ending = await awaitFlight(flight, waitMs, call.request.callerSignal());
+      const signal = call.request.callerSignal();
+      const ending = await admission.wait((onEnd) => awaitFlight(flight, waitMs, signal, onEnd));
       // Nobody reads this answer; it only ends the call.
       if (ending.kind === 'abandoned') throw inProgress(reading.connection);
 

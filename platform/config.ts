@@ -13,12 +13,12 @@ import {
   type Settings,
 } from './settings.ts';
 import { readTemporal, type TemporalConnectionConfig } from './temporal-settings.ts';
+import { readTls, tlsWarnings, type TlsConfig } from './tls-settings.ts';
 
 const tokenCacheDefaultSeconds = 5;
 /** As long as a cached token is kept for an outage of PostgreSQL. */
 const tokenCacheMaxSeconds = 300;
 
-const tlsModes = ['disabled', 'enabled', 'mtls'] as const;
 /** Settings of api parts that come later and that it is safe to run without. */
 const withoutEffect = ['DEBUG_REQUESTS_ALLOWED', 'DEBUG_REQUESTS_REQUIRED'] as const;
 
@@ -32,6 +32,7 @@ const trustedPaths = ['CALLERS_FILE', 'PROVIDERS_FILE', 'WEBHOOKS_FILE', 'MTLS_C
 
 /** Everything a process is told at its start. Prints without secrets. */
 export interface Config extends ListenConfig {
+  tls: TlsConfig;
   /** Service name in logs, metrics and /build. */
   subsystemName: string;
   log: { level: LogLevel; httpRequests: boolean };
@@ -82,8 +83,10 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
   const merged = mergeEnvironments(env, defaults);
   const settings = createSettings(merged, readFile);
   const { file, faults } = readConfigFile({ path: sources.configFile, readFile: sources.readFile });
+  const tls = readTls(settings, readFile);
   const config: Config = {
-    ...readListen(settings),
+    tls,
+    ...readListen(settings, { mutualTls: tls.mode === 'mtls' }),
     subsystemName: readSubsystemName(settings),
     log: {
       level: settings.oneOf('LOG_LEVEL', logLevels, 'info'),
@@ -110,7 +113,12 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
       secret: [...settings.secretFiles, ...namedFiles(settings, secretPaths)],
       trusted: namedFiles(settings, trustedPaths),
     },
-    warnings: [...readWarnings(settings), ...warnUnbuilt(file), ...warnOfShortGrace(file)],
+    warnings: [
+      ...readWarnings(settings),
+      ...tlsWarnings(settings, tls),
+      ...warnUnbuilt(file),
+      ...warnOfShortGrace(file),
+    ],
   };
   refuseUnbuilt(settings);
   return { config, faults: [...settings.faults, ...faults] };
@@ -150,9 +158,6 @@ function readLocalKeyFile(settings: Settings): string {
 
 /** Settings of parts that are not built yet: nobody shall rely on what is not there. */
 function refuseUnbuilt(settings: Settings): void {
-  if (settings.oneOf('TLS_MODE', tlsModes, 'disabled') !== 'disabled') {
-    settings.fault('TLS_MODE', 'can only be disabled: TLS is not built yet');
-  }
   for (const name of ['CALLERS_FILE', 'KMS_KEY_NAME', 'KMS_API_ENDPOINT', 'WEBHOOKS_FILE']) {
     if (settings.text(name) !== undefined) {
       settings.fault(name, 'is set, but what it configures is not built yet; unset it');

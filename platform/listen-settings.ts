@@ -3,6 +3,8 @@ import { quoted, type Settings } from './settings.ts';
 
 const portMax = 65_535;
 const loopback = '127.0.0.1';
+/** Where callers show certificates there is no need to hide. */
+const everyAddress = '0.0.0.0';
 
 export interface ListenConfig {
   http: {
@@ -21,20 +23,23 @@ export interface ListenConfig {
 }
 
 /** Where this process listens, and whether it may without knowing its callers. */
-export function readListen(settings: Settings): ListenConfig {
+export function readListen(
+  settings: Settings,
+  { mutualTls }: { mutualTls: boolean },
+): ListenConfig {
   const port = (name: string, absent: number) =>
     settings.integer(name, { absent, min: 0, max: portMax });
   const size = (name: string, max: number) =>
     settings.integer(name, { absent: 4_096, min: 1_024, max });
   const listen = {
     http: {
-      host: readHost(settings, 'HOST'),
+      host: readHost(settings, 'HOST', mutualTls ? everyAddress : loopback),
       port: port('PORT', 8_080),
       readBufferSizeBytes: size('FIBER_READ_BUFFER_SIZE', 1_048_576),
       writeBufferSizeBytes: size('FIBER_WRITE_BUFFER_SIZE', 16_777_216),
     },
     metrics: { port: port('METRICS_PORT', 9_994) },
-    pprof: { host: readHost(settings, 'PPROF_HOST'), port: port('PPROF_PORT', 6_064) },
+    pprof: { host: readHost(settings, 'PPROF_HOST', loopback), port: port('PPROF_PORT', 6_064) },
   };
   refuseSharedPorts(settings, [
     ['PORT', listen.http.port],
@@ -42,18 +47,19 @@ export function readListen(settings: Settings): ListenConfig {
     ['PPROF_PORT', listen.pprof.port],
   ]);
   const anonymousAllowed = settings.boolean('ALLOW_ANONYMOUS_CALLERS', false);
-  if (!anonymousAllowed && !isLoopback(listen.http.host)) {
+  if (!anonymousAllowed && !mutualTls && !isLoopback(listen.http.host)) {
     settings.fault(
       'HOST',
       `is ${quoted(listen.http.host)}, where anybody who reaches it could read every token; ` +
-        'leave it at 127.0.0.1, or set ALLOW_ANONYMOUS_CALLERS=true where the network keeps others out',
+        'leave it at 127.0.0.1, set TLS_MODE=mtls, or set ALLOW_ANONYMOUS_CALLERS=true where the ' +
+        'network keeps others out',
     );
   }
   return listen;
 }
 
-function readHost(settings: Settings, name: string): string {
-  const host = settings.text(name) ?? loopback;
+function readHost(settings: Settings, name: string, absent: string): string {
+  const host = settings.text(name) ?? absent;
   if (!ipaddr.isValid(host) && !/^[A-Za-z0-9]([A-Za-z0-9.-]{0,252})$/.test(host)) {
     settings.fault(name, `is ${quoted(host)}; set an address or a host name without a port`);
   }

@@ -7,6 +7,8 @@ import {
   type RefreshOutcome,
   type RefreshTrigger,
 } from '../client/contract.ts';
+import type { Clock } from './clock.ts';
+import type { CertificateExpiry } from './tls-files.ts';
 
 const prefix = 'token_manager_';
 
@@ -69,6 +71,11 @@ export interface Metrics {
   unsealFailures: { inc(): void };
   /** How the gauge `connections` learns its values: asked at a scrape, once, by the composer. */
   collectConnections(count: () => Promise<ConnectionCounts>): void;
+  /** How the gauge `certificate_expiry_seconds` learns its values, asked at a scrape. */
+  collectCertificateExpiries(
+    expiries: () => Pick<CertificateExpiry, 'role' | 'expiresAt'>[],
+    clock: Clock,
+  ): void;
   /** The page of `/metrics` in the Prometheus text format. */
   page(): Promise<{ contentType: string; body: string }>;
 }
@@ -141,6 +148,7 @@ export function createMetrics(options: { subsystem: string }): Metrics {
       'Sealed values that did not open for their owner. Must be 0.',
     ),
     collectConnections,
+    collectCertificateExpiries: createCertificateExpiryGauge(registry),
     page: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
   };
 }
@@ -180,6 +188,26 @@ function createConnectionsGauge(registry: Registry): Metrics['collectConnections
   });
   return (newCount) => {
     count = newCount;
+  };
+}
+
+function createCertificateExpiryGauge(registry: Registry): Metrics['collectCertificateExpiries'] {
+  let read: Parameters<Metrics['collectCertificateExpiries']> | undefined;
+  const gauge = new Gauge({
+    name: `${prefix}certificate_expiry_seconds`,
+    help: 'Time until the first certificate of a file expires; below 0 once it has. Absent without TLS.',
+    labelNames: ['certificate'],
+    registers: [registry],
+    collect() {
+      const [expiries, clock] = read ?? [];
+      if (expiries === undefined || clock === undefined) return;
+      for (const { role, expiresAt } of expiries()) {
+        gauge.set({ certificate: role }, (expiresAt.getTime() - clock.wallMs()) / 1_000);
+      }
+    },
+  });
+  return (...given) => {
+    read = given;
   };
 }
 

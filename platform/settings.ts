@@ -48,8 +48,7 @@ export function createSettings(env: Environment, readFile: (path: string) => str
     try {
       return readFile(path);
     } catch (error) {
-      const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
-      fault(name, `names the file ${path}, which cannot be read${code}; name a readable file`);
+      fault(name, describeReadFault(path, error));
       return undefined;
     }
   }
@@ -106,6 +105,12 @@ export function createSettings(env: Environment, readFile: (path: string) => str
       return path !== undefined && contentsOf(name, path) !== undefined;
     },
   };
+}
+
+/** For faults about a setting that names a file. */
+export function describeReadFault(path: string, error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? ` (${String(error.code)})` : '';
+  return `names the file ${path}, which cannot be read${code}; name a readable file`;
 }
 
 /** For faults about settings that hold no secret. */

@@ -9,7 +9,7 @@ import {
   wholeJsonNumber,
   wholeNumber,
 } from '../fields.ts';
-import type { GatewayApp, GatewayContext } from '../gateway-env.ts';
+import { isMemoryOnly, type GatewayApp, type GatewayContext } from '../gateway-env.ts';
 import { present } from '../present.ts';
 import { problemResponses, problemsOfBodies, problemsOfCallers } from '../problem-responses.ts';
 import { scopes } from '../security-schemes.ts';
@@ -214,6 +214,7 @@ function callOf(c: GatewayContext, connectionId: string, waitSeconds = waitDefau
   return {
     connectionId,
     waitSeconds,
+    memoryOnly: isMemoryOnly(c),
     // Asking for the signal costs a fresh read more than the rest of its bookkeeping, hence a function.
     callerSignal: () => c.req.raw.signal,
     ...(traceparent !== undefined && traceparentPattern.test(traceparent) && { traceparent }),

@@ -1,37 +1,10 @@
 import { connect } from 'node:net';
 import { Agent, request } from 'node:http';
-import { afterEach, describe, expect, it, vi } from 'vitest';
-import { composeGateway, type ComposedGateway } from '../../gateway/compose-gateway.ts';
-import {
-  connectionRow,
-  createFakeEngine,
-  createFakeGateway,
-  expired,
-  refreshRow,
-} from './gateway-fakes.ts';
+import { describe, expect, it, vi } from 'vitest';
+import { createComposer } from './compose-for-test.ts';
+import { connectionRow, expired, refreshRow } from './gateway-fakes.ts';
 
-const gateways: ComposedGateway[] = [];
-afterEach(async () => {
-  for (const gateway of gateways.splice(0)) await gateway.close();
-});
-
-async function compose(changes: { port?: number; row?: ReturnType<typeof connectionRow> } = {}) {
-  const { row = connectionRow(), port = 0 } = changes;
-  const fakes = createFakeGateway({ row });
-  const engine = createFakeEngine();
-  const gateway = await composeGateway({
-    ...fakes.dependencies,
-    refreshEngine: engine,
-    metrics: fakes.metrics,
-    host: '127.0.0.1',
-    port,
-    metricsPort: 0,
-    bufferSizes: { readBufferSizeBytes: 4_096, writeBufferSizeBytes: 4_096 },
-    checks: { postgres: () => Promise.resolve(), temporal: () => Promise.resolve() },
-  });
-  gateways.push(gateway);
-  return { ...fakes, engine, gateway };
-}
+const compose = createComposer();
 
 /** Sends bytes as they are and returns what comes back until the connection ends. */
 function sendRaw(url: string, bytes: string): Promise<string> {

@@ -123,11 +123,11 @@ describe('the configuration', () => {
       '{"namespaces": "x", "worker": {"slots": {"activities": 0}}}',
     );
     expect(found).toEqual([
+      'TLS_MODE is "tls"; set one of disabled, enabled, mtls',
       'PORT is "http"; set a whole number from 0 to 65535',
       'LOG_HTTP_REQUESTS is "yes"; set one of true, false',
       'DATABASE_URL is not set; set it (or DATABASE_URL_FILE, or PGHOST and PG*)',
       'LOCAL_KEY_FILE is not set; name a file of 32 random bytes in base64',
-      'TLS_MODE is "tls"; set one of disabled, enabled, mtls',
       '/worker/slots/activities Too small: expected number to be >=1',
       '/namespaces is not a setting; remove it or correct its name',
     ]);
@@ -160,8 +160,6 @@ describe('the configuration', () => {
     ['EGRESS_ALLOW', 'http://example.com'],
     ['EGRESS_ALLOW', 'example.com:0'],
     ['EGRESS_ALLOW', '[example.com]:80'],
-    ['TLS_MODE', 'enabled'],
-    ['TLS_MODE', 'mtls'],
     ['TLS_MODE', 'DISABLED'],
     ['CALLERS_FILE', keyFile],
     ['KMS_KEY_NAME', 'projects/p/locations/l/keyRings/r/cryptoKeys/k'],
@@ -172,12 +170,6 @@ describe('the configuration', () => {
     const found = faults({ [name]: value });
     expect(found.length).toBeGreaterThan(0);
     expect(found[0]).toMatch(new RegExp(`^${name.replace('CERT_PATH', 'KEY_PATH')} `));
-  });
-
-  it('says of TLS that it is not built yet', () => {
-    expect(faults({ TLS_MODE: 'mtls' })).toEqual([
-      'TLS_MODE can only be disabled: TLS is not built yet',
-    ]);
   });
 
   it('refuses two listeners on one port, though several may be off', () => {

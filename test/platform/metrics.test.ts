@@ -15,6 +15,7 @@ describe('the metrics page', () => {
       ]),
     );
     expect(Object.fromEntries(types)).toEqual({
+      certificate_expiry_seconds: 'gauge',
       http_requests_total: 'counter',
       http_request_duration_seconds: 'histogram',
       http_request_size_bytes: 'histogram',

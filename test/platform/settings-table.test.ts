@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { TokenManagerError } from '../../client/contract.ts';
 import { createHttpServer } from '../../gateway/http-server.ts';
+import { systemClock } from '../../platform/clock.ts';
 import { createEgressGuard, parseEgressAllow } from '../../oauth/egress.ts';
 import { loadConfig, type Config } from '../../platform/config.ts';
 import { listen } from '../../platform/listen.ts';
@@ -402,7 +403,11 @@ async function withServer(
   ask: (port: number, highWaterMark: () => number | undefined) => Promise<void>,
 ): Promise<void> {
   const bufferSizes = { readBufferSizeBytes: 4_096, writeBufferSizeBytes: 4_096, ...sizes };
-  const { server } = createHttpServer(() => new Response('ok'), bufferSizes);
+  const { server } = createHttpServer({
+    fetch: () => new Response('ok'),
+    clock: systemClock,
+    ...bufferSizes,
+  });
   let highWaterMark: number | undefined;
   server.on('request', (_request, response) => (highWaterMark = response.writableHighWaterMark));
   const { port } = await listen(server, { host: '127.0.0.1', port: 0, setting: 'PORT' });

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { isIP } from 'node:net';
 import { generate } from 'selfsigned';
 
@@ -10,7 +11,9 @@ export interface ServerCertificates {
 
 /** Makes an authority and has it certify a server of these names and addresses, or a client so named. */
 export async function issueCertificates(names: string[]): Promise<ServerCertificates> {
-  const authority = await generate([{ name: 'commonName', value: 'Test authority' }], {
+  // A name of its own: OpenSSL looks for the issuer by its name.
+  const name = `Test authority ${randomUUID()}`;
+  const authority = await generate([{ name: 'commonName', value: name }], {
     keyType: 'ec',
     algorithm: 'sha256',
     extensions: [
