@@ -9,15 +9,19 @@ export const root = fileURLToPath(new URL('..', import.meta.url));
 /** The exit code that says so; its last line of output is the reason. */
 export const leftOutStatus = 77;
 
-/** Runs `check`, which throws what is wrong. Where CI is set, a missing tool is a failure. */
+/** Runs `check`, which throws what is wrong, and sets the exit code. */
 export async function runDeployCheck(check) {
   try {
     await check();
   } catch (error) {
     console.log(error.message);
-    const isLeftOut = error instanceof ToolMissing && (process.env.CI ?? '') === '';
-    process.exitCode = isLeftOut ? leftOutStatus : 1;
+    process.exitCode = statusOf(error, process.env);
   }
+}
+
+/** Where CI is set a missing tool is a failure: there nobody would miss the check. */
+export function statusOf(error, env) {
+  return error instanceof ToolMissing && (env.CI ?? '') === '' ? leftOutStatus : 1;
 }
 
 /** The standard output of a program; throws all that it said if it fails. */

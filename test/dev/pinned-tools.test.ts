@@ -1,0 +1,46 @@
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { leftOutStatus, statusOf } from '../../dev/deploy-check.mjs';
+import {
+  findGoTools,
+  findHadolint,
+  findKubernetesSchemas,
+  ToolMissing,
+} from '../../dev/pinned-tools.mjs';
+
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'pinned-tools-'));
+  cpSync('deploy/tools', join(root, 'deploy', 'tools'), { recursive: true });
+  vi.stubEnv('PATH', join(root, 'no-programs'));
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(root, { recursive: true });
+});
+
+describe('a tool of the checks of deploy/', () => {
+  it.each([
+    ['go', () => findGoTools(root)],
+    ['python3', () => findHadolint(root)],
+    ['python3', () => findKubernetesSchemas(root, ['1.37.0'])],
+  ])('that cannot be had without %s is missing, and leaves nothing half done', (program, find) => {
+    expect(find).toThrow(ToolMissing);
+    expect(find).toThrow(program);
+    const cache = join(root, '.token-manager', 'cache');
+    expect(existsSync(cache) ? readdirSync(cache) : []).toEqual([]);
+  });
+});
+
+describe('a check of deploy/', () => {
+  it('is left out where a tool is missing, but not in CI', () => {
+    expect(statusOf(new ToolMissing('go: not here'), {})).toBe(leftOutStatus);
+    expect(statusOf(new ToolMissing('go: not here'), { CI: 'true' })).toBe(1);
+  });
+
+  it('fails with whatever else it throws', () => {
+    expect(statusOf(new Error('a rule is wrong'), {})).toBe(1);
+  });
+});
