@@ -22,6 +22,7 @@ import type { Metrics } from '../platform/metrics.ts';
 import { isNamespaceMissing, isTemporalAway } from '../platform/temporal-connections.ts';
 import { createSealedResults } from './sealed-results.ts';
 import { createWorker } from './create-worker.ts';
+import { exchangeDeadlinesMs, tuneWorker } from './worker-settings.ts';
 import { superviseWorker, type PollingWorker } from './supervise-worker.ts';
 
 const describeLimitMs = 5_000;
@@ -64,8 +65,8 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
   const { config, log, metrics, pool, vault, providers } = composition;
   const { address, namespace } = config.temporal;
   const taskQueue = config.temporal.taskQueues.refresh;
-  const { slots, pollers, shutdownGraceSeconds } = config.temporal.worker;
-  const { connectSeconds, deadlineSeconds } = config.temporal.refresh;
+  const { slots } = config.temporal.worker;
+  const { connectSeconds } = config.temporal.refresh;
   let client: Client | undefined;
   let namespaceIsMissing = false;
   const keeper = createTokenKeeper({
@@ -90,14 +91,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
       randomUuid: randomUUID,
       connectDeadlineMs: 1_000 * connectSeconds,
     }),
-    deadlinesMs: {
-      S: 1_000 * deadlineSeconds.S,
-      L: 1_000 * deadlineSeconds.L,
-      T: 1_000 * deadlineSeconds.T,
-      C: 1_000 * deadlineSeconds.C,
-      X: 1_000 * deadlineSeconds.X,
-      F: 1_000 * deadlineSeconds.F,
-    },
+    deadlinesMs: exchangeDeadlinesMs(config.temporal.refresh),
     appSlots: createAppSlots(slots.activities),
     keeper,
     sealedResults: createSealedResults(() => client),
@@ -134,10 +128,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
         taskQueue,
         workflowBundlePath: composition.workflowBundlePath,
         activities,
-        activitySlots: slots.activities,
-        workflowTaskSlots: slots.workflowTasks,
-        pollers,
-        shutdownGraceMs: 1_000 * shutdownGraceSeconds,
+        ...tuneWorker(config.temporal.worker),
       });
       client = new Client({ connection, namespace });
       const running = worker.run();
