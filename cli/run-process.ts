@@ -1,6 +1,7 @@
 import type { BuildInfo } from '../gateway/routes/build.ts';
 import { loadConfig, type Config } from '../platform/config.ts';
 import { createLogger, type Logger } from '../platform/log.ts';
+import type { SdkMeasurements } from '../platform/metrics.ts';
 import { installTemporalRuntime } from '../platform/temporal-runtime.ts';
 import { readableError } from './readable-error.ts';
 import { serveProfiles } from './serve-profiles.ts';
@@ -23,6 +24,7 @@ export interface ProcessSetting {
 export interface ProcessParts extends ProcessSetting {
   config: Config;
   log: Logger;
+  sdkMeasurements: SdkMeasurements;
   /** Aborted when the process is to end: whatever waits for a dependency stops waiting. */
   signal: AbortSignal;
 }
@@ -63,12 +65,11 @@ export async function runProcess(
       pretty: process.stdout.isTTY,
     });
     for (const warning of config.warnings) log.warn(warning);
-    installTemporalRuntime(log);
+    const sdkMeasurements = installTemporalRuntime(config, log);
     const profiles = await serveProfiles(config, log);
-    await runUntilEnding(() => start({ ...setting, config, log, signal: ending.signal }), {
-      log,
-      signal: ending.signal,
-    });
+    const { signal } = ending;
+    const parts = { ...setting, config, log, sdkMeasurements, signal };
+    await runUntilEnding(() => start(parts), { log, signal });
     await profiles?.close();
     process.exit(0);
   } catch (error) {

@@ -30,11 +30,12 @@ export async function startService(config: Config): Promise<RunningService> {
     pretty: true,
   });
   for (const warning of config.warnings) log.warn(warning);
-  installTemporalRuntime(log);
+  const sdkMeasurements = installTemporalRuntime(config, log);
   const profiles = await serveProfiles(config, log);
   const service = await startAllInOne({
     config,
     log,
+    sdkMeasurements,
     build: JSON.parse(readFileSync(join(distFolder, 'build-info.json'), 'utf8')) as BuildInfo,
     workflowBundlePath: join(distFolder, 'worker', 'workflow-bundle.js'),
     allowVolatileDatabase: true,

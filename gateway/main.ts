@@ -16,6 +16,7 @@ const closeLimitMs = 1_000;
 export async function startGatewayProcess(parts: ProcessParts): Promise<RunningProcess> {
   const { config, log, signal } = parts;
   const metrics = createMetrics({ subsystem: config.subsystemName });
+  metrics.collectSdkMetrics(parts.sdkMeasurements);
   const services = await composeServices({ config, log, metrics });
   const { namespace, address } = config.temporal;
   const connection = createLazyTemporalConnection(config.temporal);

@@ -1,3 +1,4 @@
+import type { BufferedMetricUpdate } from '@temporalio/worker';
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import {
   connectionStatuses,
@@ -9,6 +10,7 @@ import {
 } from '../client/contract.ts';
 import type { Clock } from './clock.ts';
 import type { CertificateExpiry } from './tls-files.ts';
+import { createSdkMetrics } from './sdk-metrics.ts';
 
 const prefix = 'token_manager_';
 
@@ -21,6 +23,12 @@ const sizeBucketsBytes = [64, 256, 1_024, 4_096, 16_384, 65_536, 262_144, 1_048_
 
 /** How long a scrape waits for PostgreSQL. */
 const connectionCountDeadlineMs = 2_000;
+
+/** Often enough that what the Temporal SDK measured between two scrapes fits into its buffer. */
+const takeSdkMetricsEveryMs = 1_000;
+
+/** What the Temporal SDK has measured since it was last asked. */
+export type SdkMeasurements = () => Iterable<BufferedMetricUpdate>;
 
 /** How many connections have each status; absent statuses have none. */
 export type ConnectionCounts = Partial<Record<ConnectionStatus, number>>;
@@ -76,6 +84,8 @@ export interface Metrics {
     expiries: () => Pick<CertificateExpiry, 'role' | 'expiresAt'>[],
     clock: Clock,
   ): void;
+  /** Takes what the Temporal SDK measures, every second and at a scrape, until the process ends. */
+  collectSdkMetrics(measurements: SdkMeasurements): void;
   /** The page of `/metrics` in the Prometheus text format. */
   page(): Promise<{ contentType: string; body: string }>;
 }
@@ -88,6 +98,8 @@ export function createMetrics(options: { subsystem: string }): Metrics {
   const make = createInstruments(registry);
   const httpLabels = ['method', 'route', 'status'] as const;
   const collectConnections = createConnectionsGauge(registry);
+  const recordSdkMetrics = createSdkMetrics(registry, durationBucketsSeconds);
+  let takeSdkMetrics = (): void => undefined;
   return {
     httpRequests: make.counter('http_requests_total', 'HTTP requests answered.', [
       ...httpLabels,
@@ -149,7 +161,14 @@ export function createMetrics(options: { subsystem: string }): Metrics {
     ),
     collectConnections,
     collectCertificateExpiries: createCertificateExpiryGauge(registry),
-    page: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+    collectSdkMetrics(measurements) {
+      takeSdkMetrics = () => recordSdkMetrics(measurements());
+      setInterval(takeSdkMetrics, takeSdkMetricsEveryMs).unref();
+    },
+    async page() {
+      takeSdkMetrics();
+      return { contentType: registry.contentType, body: await registry.metrics() };
+    },
   };
 }
 

@@ -15,6 +15,7 @@ import { composeWorker, type ComposedWorker } from './compose-worker.ts';
 export async function startWorkerProcess(parts: ProcessParts): Promise<RunningProcess> {
   const { config, log, signal } = parts;
   const metrics = createMetrics({ subsystem: config.subsystemName });
+  metrics.collectSdkMetrics(parts.sdkMeasurements);
   const services = await composeServices({ config, log, metrics });
   const { pool } = services;
   metrics.collectConnections(() => countConnections(pool));
