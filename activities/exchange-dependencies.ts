@@ -4,6 +4,7 @@ import type { TokenVault } from '../connections/token-vault.ts';
 import type { ProviderCatalogue } from '../oauth/provider-catalogue.ts';
 import type { ProviderDeadlinesMs } from '../oauth/rotation.ts';
 import type { TokenEndpoint } from '../oauth/token-endpoint.ts';
+import type { ActivityCall } from '../platform/activity-calls.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
@@ -29,6 +30,8 @@ export interface ExchangeDependencies {
   /** A random number in [0, 1). */
   random: () => number;
   randomUuid: () => string;
+  /** Of the Activity that asks. */
+  currentCall: () => ActivityCall;
   log: Logger;
   metrics: Pick<Metrics, 'refreshes' | 'refreshDurationSeconds' | 'providerRequests'>;
 }

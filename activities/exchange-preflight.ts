@@ -118,7 +118,7 @@ export async function prepareExchange(
       return refused('transient', error.code);
     }
     dependencies.log.error(
-      { connection_id: connection.id, app_id: app.id, err: error },
+      { app_id: app.id, err: error },
       'a stored secret does not open; import the connection or the app again',
     );
     return refused('transient', 'unseal_failed');
@@ -131,14 +131,14 @@ function refused(failureClass: Refusal['class'], code: string): Refusal {
 
 function resolveDefinition(
   { providers, log }: ExchangeDependencies,
-  { app, connection }: ExchangeSubject,
+  { app }: ExchangeSubject,
 ): ProviderDefinition | undefined {
   try {
     return providers.resolve(app.provider, app.overrides);
   } catch (error) {
     if (!(error instanceof TokenManagerError)) throw error;
     log.error(
-      { connection_id: connection.id, app_id: app.id, provider: app.provider, err: error },
+      { app_id: app.id, provider: app.provider, err: error },
       'the provider definition of the app is not valid any more',
     );
     return undefined;

@@ -225,9 +225,9 @@ export class Exchange {
   async #warn(prepared: PreparedExchange, answer: TokenAnswer, odd: string[]): Promise<void> {
     const warnings = [...odd, ...(await strictWarnings(prepared.definition, answer))];
     if (warnings.length === 0) return;
-    const { connection, app } = this.#facts.subject;
+    const { app } = this.#facts.subject;
     this.#dependencies.log.warn(
-      { connection_id: connection.id, provider: app.provider, warnings },
+      { provider: app.provider, warnings },
       'the token answer departs from RFC 6749; its tokens are kept',
     );
   }
@@ -287,7 +287,7 @@ export class Exchange {
     };
     await this.#dependencies.store.postpone(postponement);
     this.#dependencies.log.info(
-      { connection_id: subject.connection.id, class: refusal.class, code: refusal.code },
+      { class: refusal.class, code: refusal.code },
       'no token request was made',
     );
     return afterFailure(subject, postponement);

@@ -3,7 +3,7 @@ import { toApplicationFailure } from './activity-failure.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
 import { recoverSealedTokens, type RecoverSealedTokensInput } from './recover-sealed-tokens.ts';
 import type { RefreshStep, RefreshTokenInput, SealedExchange } from './refresh-step.ts';
-import { createRefreshToken } from './refresh-token.ts';
+import { refreshToken } from './refresh-token.ts';
 import { storeSealedTokens } from './store-sealed-tokens.ts';
 
 /** Every side effect that a Workflow can ask for. */
@@ -14,22 +14,30 @@ export interface Activities {
 }
 
 export function createActivities(dependencies: ExchangeDependencies): Activities {
-  const refreshToken = createRefreshToken(dependencies);
   return {
     refreshToken: converted(refreshToken),
-    storeSealedTokens: converted((sealed) => storeSealedTokens(dependencies, sealed)),
-    recoverSealedTokens: converted((input) => recoverSealedTokens(dependencies, input)),
+    storeSealedTokens: converted(storeSealedTokens),
+    recoverSealedTokens: converted(recoverSealedTokens),
   };
 
-  /** Errors cross into Temporal in one form, logged here, where their causes are still known. */
-  function converted<Input, Output>(
-    activity: (input: Input) => Promise<Output>,
+  /**
+   * Errors cross into Temporal in one form, logged here, where their causes are still known. Every line
+   * of an Activity says which connection, run and trace it belongs to.
+   */
+  function converted<Input extends { connectionId: string }, Output>(
+    activity: (scoped: ExchangeDependencies, input: Input) => Promise<Output>,
   ): (input: Input) => Promise<Output> {
     return async (input) => {
+      const { runId, traceId } = dependencies.currentCall();
+      const log = dependencies.log.child({
+        connection_id: input.connectionId,
+        run_id: runId,
+        trace_id: traceId,
+      });
       try {
-        return await activity(input);
+        return await activity({ ...dependencies, log }, input);
       } catch (error) {
-        dependencies.log.error({ err: error }, 'an Activity failed');
+        log.error({ err: error }, 'an Activity failed');
         throw toApplicationFailure(error);
       }
     };

@@ -28,7 +28,7 @@ export async function insteadOfReplay(
   let decision = resolveAmbiguity(ambiguous, offeredProbe(definition));
   if (decision.kind === 'probe' && refreshToken !== null) {
     const answer = await tokenEndpoint.introspect(prepared.request, refreshToken);
-    log.info({ connection_id: connection.id, answer }, 'asked whether the refresh token lives');
+    log.info({ answer }, 'asked whether the refresh token lives');
     decision = resolveAmbiguity(ambiguous, answer);
   }
   switch (decision.kind) {

@@ -42,10 +42,20 @@ export async function keepTokens(
 
   const startedAtMs = clock.monotonicMs();
   const outcome = await tryCommit(commit, (error) => {
-    log.warn({ connection_id: connection.id, err: error }, 'new tokens could not be stored yet');
+    log.warn({ err: error }, 'new tokens could not be stored yet');
   });
   if (outcome === undefined) {
-    keeper.keep({ fence, commit });
+    keeper.keep({
+      fence,
+      async commit() {
+        const late = await commit();
+        if (late === 'stored') {
+          const labels = { provider: app.provider, trigger: record.trigger };
+          metrics.refreshes.inc({ ...labels, outcome: 'refreshed' });
+        }
+        return late;
+      },
+    });
     return {
       next: 'store',
       sealed: {

@@ -43,7 +43,7 @@ export async function settleExchange(
   );
   log.info(
     {
-      connection_id: subject.connection.id,
+      
       provider: subject.app.provider,
       class: settlement.class,
       code: settlement.code,

@@ -61,7 +61,7 @@ async function storeLateTokens(
     lateAttempt: late.attempt,
   };
   const isStored = await store.commitLate(fence, tokens, record);
-  log.info({ connection_id: connection.id, attempt: late.attempt, isStored }, 'late tokens');
+  log.info({ attempt: late.attempt, isStored }, 'late tokens');
   return waitStep(subject, 0);
 }
 

@@ -11,7 +11,7 @@ import { resultOf } from './step-results.ts';
  * `key_service_unavailable`; `internal` if the value does not open.
  */
 export async function storeSealedTokens(
-  { vault, store, log }: ExchangeDependencies,
+  { vault, store, log, metrics }: ExchangeDependencies,
   sealed: SealedExchange,
 ): Promise<RefreshResult | null> {
   const { connectionId, tenantId, generation, attempt } = sealed;
@@ -26,8 +26,12 @@ export async function storeSealedTokens(
     result.record,
     () => sealResult(sealer, owner, result),
   );
-  log.info({ connection_id: connectionId, generation, outcome }, 'sealed tokens');
+  log.info({ generation, outcome }, 'sealed tokens');
   const subject = await store.load(connectionId);
   if (subject === undefined || subject.connection.generation === generation) return null;
+  if (outcome === 'stored' && result.record !== null) {
+    const { provider } = subject.app;
+    metrics.refreshes.inc({ provider, outcome: 'refreshed', trigger: result.record.trigger });
+  }
   return resultOf(subject.connection, 'refreshed');
 }

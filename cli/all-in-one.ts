@@ -2,6 +2,7 @@ import type { BuildInfo } from '../gateway/routes/build.ts';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
 import { createMetrics, type SdkMeasurements } from '../platform/metrics.ts';
+import { createIdTracer, type Tracer } from '../platform/tracer.ts';
 import { connectNatively } from '../platform/temporal-connections.ts';
 import { composeWorker, type ComposedWorker } from '../worker/compose-worker.ts';
 import { composeServices, type Services } from './compose-services.ts';
@@ -30,15 +31,18 @@ export async function startAllInOne(given: {
   workflowBundlePath: string;
   /** Only for npm start and the tests: a PostgreSQL that may forget commits. */
   allowVolatileDatabase: boolean;
+  /** Absent: nothing is recorded. */
+  tracer?: Tracer;
   /** Absent where the SDK of the process is set up by somebody else. */
   sdkMeasurements?: SdkMeasurements;
   /** Ends the waiting for PostgreSQL. */
   signal?: AbortSignal;
 }): Promise<AllInOne> {
   const { config, log, build, signal = new AbortController().signal } = given;
+  const { tracer = createIdTracer() } = given;
   const metrics = createMetrics({ subsystem: config.subsystemName });
   if (given.sdkMeasurements !== undefined) metrics.collectSdkMetrics(given.sdkMeasurements);
-  const services = await composeServices({ config, log, metrics });
+  const services = await composeServices({ config, log, metrics, tracer });
   const opened: { close(): Promise<void> }[] = [services];
   try {
     await services.prepare({ allowVolatile: given.allowVolatileDatabase, signal });

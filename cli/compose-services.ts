@@ -8,6 +8,7 @@ import { createDatabaseClock, systemClock, type DatabaseClock } from '../platfor
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import type { Tracer } from '../platform/tracer.ts';
 import { createPostgresPool } from '../platform/postgres-pool.ts';
 import { createVault } from '../vault/create-vault.ts';
 import { loadProviders } from './load-providers.ts';
@@ -20,6 +21,7 @@ export interface Services {
   config: Config;
   log: Logger;
   metrics: Metrics;
+  tracer: Tracer;
   databaseClock: DatabaseClock;
   pool: pg.Pool;
   vault: TokenVault;
@@ -42,6 +44,7 @@ export async function composeServices(given: {
   config: Config;
   log: Logger;
   metrics: Metrics;
+  tracer: Tracer;
 }): Promise<Services> {
   const { config, log, metrics } = given;
   const keyProvider = createLocalKeyProvider(await loadLocalKey(config.localKeyFile));

@@ -33,7 +33,7 @@ export async function composeGatewayOfServices(
     probe?: () => Promise<CheckState>;
   },
 ): Promise<GatewayOfServices> {
-  const { config, log, metrics, pool } = services;
+  const { config, log, metrics, pool, tracer } = services;
   const { client } = temporal;
   metrics.collectConnections(() => countConnections(pool));
   const tls =
@@ -67,11 +67,13 @@ export async function composeGatewayOfServices(
       taskQueue: config.temporal.taskQueues.refresh,
       workflowExecutionTimeoutMs: config.temporal.refresh.workflowExecutionHours * msPerHour,
       requestEagerStart: temporal.requestEagerStart,
+      tracer,
     }),
     clock: systemClock,
     databaseClock: services.databaseClock,
     log,
     metrics,
+    tracer,
     build: temporal.build,
     logHttpRequests: config.log.httpRequests,
     host: config.http.host,

@@ -3,6 +3,8 @@ import { loadConfig, type Config } from '../platform/config.ts';
 import { createLogger, type Logger } from '../platform/log.ts';
 import type { SdkMeasurements } from '../platform/metrics.ts';
 import { installTemporalRuntime } from '../platform/temporal-runtime.ts';
+import { loadTracer } from '../platform/otel-tracer.ts';
+import type { Tracer } from '../platform/tracer.ts';
 import { readableError } from './readable-error.ts';
 import { serveProfiles } from './serve-profiles.ts';
 
@@ -25,6 +27,7 @@ export interface ProcessParts extends ProcessSetting {
   config: Config;
   log: Logger;
   sdkMeasurements: SdkMeasurements;
+  tracer: Tracer;
   /** Aborted when the process is to end: whatever waits for a dependency stops waiting. */
   signal: AbortSignal;
 }
@@ -66,10 +69,12 @@ export async function runProcess(
     });
     for (const warning of config.warnings) log.warn(warning);
     const sdkMeasurements = installTemporalRuntime(config, log);
+    const tracer = await loadTracer(config, log);
     const profiles = await serveProfiles(config, log);
     const { signal } = ending;
-    const parts = { ...setting, config, log, sdkMeasurements, signal };
+    const parts = { ...setting, config, log, sdkMeasurements, tracer, signal };
     await runUntilEnding(() => start(parts), { log, signal });
+    await tracer.close();
     await profiles?.close();
     process.exit(0);
   } catch (error) {

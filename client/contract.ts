@@ -86,6 +86,15 @@ export function refreshWorkflowId(connectionId: string): string {
   return `refresh/${connectionId}`;
 }
 
+/**
+ * Headers of a refresh's run and its Activities. `trace` has the name and the shape, `{ traceparent }`,
+ * that the OpenTelemetry interceptors of Temporal's SDKs use; `requestedAt` is an ISO 8601 instant.
+ */
+export const refreshHeaderNames = {
+  trace: '_tracer-data',
+  requestedAt: 'token-manager-requested-at',
+} as const;
+
 /** Names of the Keyword search attributes that every refresh carries. */
 export const searchAttributeNames = [
   'ConnectionId',

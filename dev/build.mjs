@@ -70,7 +70,11 @@ async function bundleWorkflows(output) {
   const workflowsPath = join(output, 'workflows', 'index.js');
   if (!existsSync(workflowsPath)) throw new Error('There is no workflows/index.ts to bundle.');
   const { bundleWorkflowCode, DefaultLogger } = await import('@temporalio/worker');
-  const { code } = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
+  const { code } = await bundleWorkflowCode({
+    workflowsPath,
+    workflowInterceptorModules: [join(output, 'workflows', 'refresh-headers.js')],
+    logger: new DefaultLogger('WARN'),
+  });
   mkdirSync(join(output, 'worker'), { recursive: true });
   writeFileSync(join(output, 'worker', 'workflow-bundle.js'), code);
 }

@@ -6,6 +6,7 @@ import { serveProfiles } from '../cli/serve-profiles.ts';
 import type { BuildInfo } from '../gateway/routes/build.ts';
 import type { Config } from '../platform/config.ts';
 import { createLogger } from '../platform/log.ts';
+import { loadTracer } from '../platform/otel-tracer.ts';
 import { installTemporalRuntime } from '../platform/temporal-runtime.ts';
 
 const distFolder = join(import.meta.dirname, '..');
@@ -31,11 +32,13 @@ export async function startService(config: Config): Promise<RunningService> {
   });
   for (const warning of config.warnings) log.warn(warning);
   const sdkMeasurements = installTemporalRuntime(config, log);
+  const tracer = await loadTracer(config, log);
   const profiles = await serveProfiles(config, log);
   const service = await startAllInOne({
     config,
     log,
     sdkMeasurements,
+    tracer,
     build: JSON.parse(readFileSync(join(distFolder, 'build-info.json'), 'utf8')) as BuildInfo,
     workflowBundlePath: join(distFolder, 'worker', 'workflow-bundle.js'),
     allowVolatileDatabase: true,
@@ -50,6 +53,7 @@ export async function startService(config: Config): Promise<RunningService> {
     ),
     async stop() {
       await service.close();
+      await tracer.close();
       await profiles?.close();
     },
   };

@@ -8,6 +8,7 @@ import type { TokenNotices } from '../connections/token-notices.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
+import type { Tracer } from '../platform/tracer.ts';
 import type { Readiness } from '../platform/readiness.ts';
 import { createAdmission, overloaded, type Admission } from './admission.ts';
 import {
@@ -58,6 +59,7 @@ export interface GatewayDependencies {
     | 'refreshJoined'
   >;
   build: BuildInfo;
+  tracer: Pick<Tracer, 'start'>;
   readiness: () => Readiness;
   /** What is taken on at once; the usual limits unless a test or the drain has its own. */
   admission?: Admission;
@@ -69,7 +71,7 @@ export interface GatewayDependencies {
 
 /** The gateway's HTTP surface as a value: `app.request(…)` answers without a socket. */
 export function createGateway(dependencies: GatewayDependencies): GatewayApp {
-  const { clock, log, metrics, logHttpRequests, newRequestId = randomUUID } = dependencies;
+  const { clock, log, metrics, tracer, logHttpRequests, newRequestId = randomUUID } = dependencies;
   const app = new OpenAPIHono<GatewayEnv>({
     defaultHook: (result) => {
       if (!result.success) throw inputValidation(result.target, result.error);
@@ -78,7 +80,7 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   app.onError((thrown, c) => answerProblem(c, thrown, log));
   app.notFound((c) => answerProblem(c, new TokenManagerError('not_found'), log));
 
-  app.use(observeRequests({ clock, log, metrics, logHttpRequests, newRequestId }));
+  app.use(observeRequests({ clock, log, metrics, tracer, logHttpRequests, newRequestId }));
   app.use(readBody);
 
   const { connections, apps, databaseClock, refreshEngine, readiness, build } = dependencies;
@@ -165,6 +167,7 @@ function answerProblem(
     err: error,
     code: error.code,
     request_id: requestId,
+    trace_id: c.get('span').traceId,
     connection_id: connectionId,
   };
   if (error.code === 'internal') log.error(fields, 'request failed');

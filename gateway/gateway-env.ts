@@ -1,5 +1,6 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
+import type { Span } from '../platform/tracer.ts';
 import type { ProblemCode } from '../client/contract.ts';
 
 /** Who a client certificate, accepted in the TLS handshake, says is there. */
@@ -24,6 +25,7 @@ export interface GatewayBindings {
 /** What one request carries from its middleware to its handler and back. */
 interface GatewayVariables {
   requestId: string;
+  span: Span;
   /** Set once the path's id has been checked; for the log and for problems. */
   connectionId?: string;
   problem?: ProblemCode;

@@ -14,10 +14,10 @@ const closeLimitMs = 1_000;
  * serves fresh reads without Temporal. Rejects for what waiting does not heal: a busy port, a key file.
  */
 export async function startGatewayProcess(parts: ProcessParts): Promise<RunningProcess> {
-  const { config, log, signal } = parts;
+  const { config, log, tracer, signal } = parts;
   const metrics = createMetrics({ subsystem: config.subsystemName });
   metrics.collectSdkMetrics(parts.sdkMeasurements);
-  const services = await composeServices({ config, log, metrics });
+  const services = await composeServices({ config, log, metrics, tracer });
   const { namespace, address } = config.temporal;
   const connection = createLazyTemporalConnection(config.temporal);
   const client = new Client({ connection, namespace });

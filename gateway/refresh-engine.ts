@@ -7,7 +7,9 @@ export interface RefreshRequest {
   /** The token_version that is not enough: the run refreshes unless a newer one is stored. */
   newerThan: number;
   trigger: RefreshTrigger;
-  traceparent?: string;
+  /** By the database's clock. */
+  requestedAt: Date;
+  traceparent: string;
 }
 
 /** The gateway's one port to Temporal. */

@@ -33,7 +33,8 @@ export interface TokenRequest extends AskedDemand {
   memoryOnly: boolean;
   /** Aborted when the caller goes away; asked for only if the call has to wait. */
   callerSignal: () => AbortSignal;
-  traceparent?: string;
+  /** Of the request, W3C Trace Context. */
+  traceparent: string;
 }
 
 export interface TokenAnswer {
@@ -179,7 +180,13 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       }
     }
     const newerThan = call.versionAtArrival;
-    return flights.join(refreshRequest(call.request, connection, { newerThan, trigger }));
+    return flights.join(
+      refreshRequest(call.request, connection, {
+        newerThan,
+        trigger,
+        requestedAt: call.arrivedAt,
+      }),
+    );
   }
 
   /** Past its due time but valid: answered now, and refreshed once per connection and process. */
@@ -193,6 +200,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       refreshRequest(request, connection, {
         newerThan: connection.tokenVersion,
         trigger: 'background',
+        requestedAt: now,
       }),
     );
   }
@@ -251,14 +259,14 @@ function heldAnswer(held: HeldToken, now: Date, source: 'cache' | 'stale'): Toke
 function refreshRequest(
   { traceparent }: TokenRequest,
   connection: Connection,
-  wanted: Pick<RefreshRequest, 'newerThan' | 'trigger'>,
+  wanted: Pick<RefreshRequest, 'newerThan' | 'trigger' | 'requestedAt'>,
 ): RefreshRequest {
   return {
     connectionId: connection.id,
     tenantId: connection.tenantId,
     provider: connection.provider,
     ...wanted,
-    ...(traceparent !== undefined && { traceparent }),
+    traceparent,
   };
 }
 

@@ -12,6 +12,7 @@ import {
   type NamedFile,
   type Settings,
 } from './settings.ts';
+import { readTracing, type TracingConfig } from './trace-settings.ts';
 import { readTemporal, type TemporalConnectionConfig } from './temporal-settings.ts';
 import { readTls, tlsWarnings, type TlsConfig } from './tls-settings.ts';
 
@@ -36,6 +37,8 @@ export interface Config extends ListenConfig {
   /** Service name in logs, metrics and /build. */
   subsystemName: string;
   log: { level: LogLevel; httpRequests: boolean };
+  /** Undefined: spans are not exported. */
+  tracing: TracingConfig | undefined;
   database: DatabaseConfig;
   /** How long the gateway answers from memory without a SELECT; 0: never, and no stale service. */
   tokenCacheSeconds: number;
@@ -92,6 +95,7 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
       level: settings.oneOf('LOG_LEVEL', logLevels, 'info'),
       httpRequests: settings.boolean('LOG_HTTP_REQUESTS', true),
     },
+    tracing: readTracing(settings),
     database: readDatabase(settings),
     tokenCacheSeconds: settings.integer('TOKEN_CACHE_SECONDS', {
       absent: tokenCacheDefaultSeconds,

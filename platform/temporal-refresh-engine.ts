@@ -12,6 +12,8 @@ import {
   type RefreshConnectionInput,
   type RefreshResult,
 } from '../client/contract.ts';
+import { withRefreshHeaders } from './refresh-headers.ts';
+import type { Tracer } from './tracer.ts';
 import type { RefreshEngine, RefreshRequest } from '../gateway/refresh-engine.ts';
 
 const startDeadlineMs = 5_000;
@@ -40,10 +42,35 @@ export function createTemporalRefreshEngine(dependencies: {
   workflowExecutionTimeoutMs: number;
   /** Only where client and worker share one NativeConnection. */
   requestEagerStart: boolean;
+  tracer: Tracer;
+  /** Differs only where there is no real client. */
+  withHeaders?: typeof withRefreshHeaders;
 }): RefreshEngine {
+  const { withHeaders = withRefreshHeaders } = dependencies;
+
   async function start(client: Client, request: RefreshRequest): Promise<RefreshHandle> {
-    const { connectionId, tenantId, provider, newerThan, trigger } = request;
-    return client.workflow.start<Refresh>(refreshConnectionWorkflowType, {
+    const span = dependencies.tracer.start(`StartWorkflow:${refreshConnectionWorkflowType}`, {
+      kind: 'producer',
+      parent: request.traceparent,
+    });
+    try {
+      const handle = await startTraced(client, request, span.traceparent);
+      span.end({ attributes: { 'temporal.run_id': handle.firstExecutionRunId } });
+      return handle;
+    } catch (error) {
+      span.end({ isError: true });
+      throw error;
+    }
+  }
+
+  function startTraced(
+    client: Client,
+    request: RefreshRequest,
+    traceparent: string,
+  ): Promise<RefreshHandle> {
+    const { connectionId, tenantId, provider, newerThan, trigger, requestedAt } = request;
+    const starter = withHeaders(client, { traceparent, requestedAt });
+    return starter.start<Refresh>(refreshConnectionWorkflowType, {
       workflowId: refreshWorkflowId(connectionId),
       taskQueue: dependencies.taskQueue,
       args: [{ connectionId, newerThan, trigger }],

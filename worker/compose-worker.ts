@@ -15,9 +15,11 @@ import type { TokenVault } from '../connections/token-vault.ts';
 import { createEgressGuard, parseEgressAllow } from '../oauth/egress.ts';
 import type { ProviderCatalogue } from '../oauth/provider-catalogue.ts';
 import { createTokenEndpoint } from '../oauth/token-endpoint.ts';
+import { createActivityCalls } from '../platform/activity-calls.ts';
 import { systemClock } from '../platform/clock.ts';
 import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
+import type { Tracer } from '../platform/tracer.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import { isNamespaceMissing, isTemporalAway } from '../platform/temporal-connections.ts';
 import { createSealedResults } from './sealed-results.ts';
@@ -48,6 +50,7 @@ interface WorkerComposition {
   config: Config;
   log: Logger;
   metrics: Metrics;
+  tracer: Tracer;
   pool: Queryable;
   vault: TokenVault;
   providers: ProviderCatalogue;
@@ -75,6 +78,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
       log.info({ connection_id: fence.connectionId, outcome }, 'tokens stored after all');
     },
   });
+  const calls = createActivityCalls(composition.tracer);
   const activities = createActivities({
     store: createExchangeStore(pool),
     gates: createAppGates({ store: pool, random: Math.random }),
@@ -98,6 +102,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
     clock: systemClock,
     random: Math.random,
     randomUuid: randomUUID,
+    currentCall: calls.current,
     log,
     metrics,
   });
@@ -128,6 +133,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
         taskQueue,
         workflowBundlePath: composition.workflowBundlePath,
         activities,
+        activityInterceptors: calls.interceptors,
         ...tuneWorker(config.temporal.worker),
       });
       client = new Client({ connection, namespace });

@@ -1,4 +1,8 @@
-import { Worker, type NativeConnection } from '@temporalio/worker';
+import {
+  Worker,
+  type ActivityInterceptorsFactory,
+  type NativeConnection,
+} from '@temporalio/worker';
 import type { Activities } from '../activities/index.ts';
 
 /** Two seconds instead of ten: how long a run waits for the worker that died with its state. */
@@ -13,6 +17,7 @@ export interface WorkerOptions {
   /** Path of the prebuilt Workflow bundle. */
   workflowBundlePath: string;
   activities: Activities;
+  activityInterceptors: ActivityInterceptorsFactory;
   activitySlots: number;
   workflowTaskSlots: number;
   pollers: { initial: number; minimum: number; maximum: number };
@@ -34,6 +39,7 @@ export function createWorker(options: WorkerOptions): Promise<Worker> {
     taskQueue: options.taskQueue,
     workflowBundle: { codePath: options.workflowBundlePath },
     activities: options.activities,
+    interceptors: { activity: [options.activityInterceptors] },
     maxConcurrentActivityTaskExecutions: options.activitySlots,
     maxConcurrentWorkflowTaskExecutions: options.workflowTaskSlots,
     workflowTaskPollerBehavior: pollerBehavior,

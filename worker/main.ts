@@ -13,10 +13,10 @@ import { composeWorker, type ComposedWorker } from './compose-worker.ts';
  * PostgreSQL and for Temporal. Rejects for what waiting does not heal: a busy port, a key file.
  */
 export async function startWorkerProcess(parts: ProcessParts): Promise<RunningProcess> {
-  const { config, log, signal } = parts;
+  const { config, log, tracer, signal } = parts;
   const metrics = createMetrics({ subsystem: config.subsystemName });
   metrics.collectSdkMetrics(parts.sdkMeasurements);
-  const services = await composeServices({ config, log, metrics });
+  const services = await composeServices({ config, log, metrics, tracer });
   const { pool } = services;
   metrics.collectConnections(() => countConnections(pool));
   let worker: ComposedWorker | undefined;

@@ -19,9 +19,6 @@ const waitMaxSeconds = 60;
 const waitDefaultSeconds = 10;
 const minTtlMaxSeconds = 86_400;
 
-/** W3C Trace Context, version 00; anything else is ignored. */
-const traceparentPattern = /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
-
 const tokenAnswer = z
   .object({
     connection_id: z.string(),
@@ -210,14 +207,13 @@ export function addTokenRoutes(
 }
 
 function callOf(c: GatewayContext, connectionId: string, waitSeconds = waitDefaultSeconds) {
-  const traceparent = c.req.header('traceparent');
   return {
     connectionId,
     waitSeconds,
     memoryOnly: isMemoryOnly(c),
     // Asking for the signal costs a fresh read more than the rest of its bookkeeping, hence a function.
     callerSignal: () => c.req.raw.signal,
-    ...(traceparent !== undefined && traceparentPattern.test(traceparent) && { traceparent }),
+    traceparent: c.get('span').traceparent,
   };
 }
 

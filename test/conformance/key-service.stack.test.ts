@@ -6,6 +6,7 @@ import { TokenManagerError } from '../../client/contract.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { loadConfig } from '../../platform/config.ts';
 import { createLogger } from '../../platform/log.ts';
+import { createIdTracer } from '../../platform/tracer.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import type { KeyProvider } from '../../vault/key-provider.ts';
 import { createVault } from '../../vault/create-vault.ts';
@@ -67,7 +68,7 @@ beforeAll(async () => {
   const destination = new Writable({ write: (_chunk, _encoding, done) => done() });
   const log = createLogger({ subsystem: 'test', level: 'error', pretty: false, destination });
   const metrics = createMetrics({ subsystem: 'test' });
-  services = await composeServices({ config, log, metrics });
+  services = await composeServices({ config, log, metrics, tracer: createIdTracer() });
   await services.prepare({ allowVolatile: true, signal: new AbortController().signal });
   // A worker that has just started holds no data key yet.
   worker = composeWorker({

@@ -15,6 +15,7 @@ import { createProviderCatalogue, loadBuiltInProviders } from '../../oauth/provi
 import { createProviderDirectory } from '../../oauth/provider-directory.ts';
 import { createLogger } from '../../platform/log.ts';
 import { createMetrics } from '../../platform/metrics.ts';
+import { createIdTracer } from '../../platform/tracer.ts';
 import { Secret } from '../../platform/secret.ts';
 
 /** The database's time at which every test starts. */
@@ -223,6 +224,7 @@ export function createFakeGateway(options: FakeOptions = {}) {
     },
     log,
     metrics,
+    tracer: createIdTracer(),
     build: {
       name: 'token-manager',
       version: '0.1.0',

@@ -147,18 +147,24 @@ describe('a demand that the stored token does not satisfy', () => {
     expect(JSON.stringify(json['errors'])).toContain(name);
   });
 
-  it('passes on a sane traceparent and drops any other', async () => {
+  it('passes on a sane traceparent, answers it, and begins a new trace for any other', async () => {
     const { app, engine, rows } = createFakeGateway();
     engine.respond = () => Promise.resolve(refreshRow(rows));
     const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
-    for (const value of [traceparent, 'x; drop']) {
-      await app.request(refreshPath, {
+    const answered: (string | null)[] = [];
+    for (const value of [traceparent, 'x; drop', `00-${'0'.repeat(32)}-${'b'.repeat(16)}-01`]) {
+      const answer = await app.request(refreshPath, {
         method: 'POST',
         body: '{"force":true}',
         headers: { 'Content-Type': 'application/json', traceparent: value },
       });
+      answered.push(answer.headers.get('traceparent'));
     }
-    expect(engine.calls.map((made) => made.traceparent)).toEqual([traceparent, undefined]);
+    expect(engine.calls.map((made) => made.traceparent)).toEqual(answered);
+    const [kept, ...made] = answered;
+    expect(kept).toBe(traceparent);
+    expect(new Set(made).size).toBe(2);
+    for (const begun of made) expect(begun).toMatch(/^00-(?!0{32})[0-9a-f]{32}-[0-9a-f]{16}-00$/);
   });
 });
 

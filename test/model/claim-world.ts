@@ -304,6 +304,7 @@ export class ClaimWorld {
       clock: this.#clock(),
       random: () => 0.5,
       randomUuid: randomUUID,
+      currentCall: () => ({ runId: undefined, traceId: undefined, requestedAt: undefined }),
       log: silentLog,
       metrics: noMetrics,
     });

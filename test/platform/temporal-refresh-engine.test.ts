@@ -1,6 +1,7 @@
 import type { Client } from '@temporalio/client';
 import { describe, expect, it } from 'vitest';
 import type { RefreshResult } from '../../client/contract.ts';
+import { createIdTracer } from '../../platform/tracer.ts';
 import { createTemporalRefreshEngine } from '../../platform/temporal-refresh-engine.ts';
 
 const runId = 'run-1';
@@ -44,6 +45,8 @@ function engineOver({ polls, looks = [] }: RunScript) {
     taskQueue: 'queue',
     workflowExecutionTimeoutMs: 1_000,
     requestEagerStart: false,
+    tracer: createIdTracer(),
+    withHeaders: ({ workflow }) => workflow,
   });
   const refresh = (signal = new AbortController().signal) =>
     engine.refresh(
@@ -53,6 +56,8 @@ function engineOver({ polls, looks = [] }: RunScript) {
         provider: 'generic',
         newerThan: 1,
         trigger: 'read',
+        requestedAt: new Date(0),
+        traceparent: '',
       },
       signal,
     );

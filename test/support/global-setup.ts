@@ -44,6 +44,9 @@ export default async function globalSetup(project: TestProject): Promise<() => P
     }).then(kill.add),
     bundleWorkflowCode({
       workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+      workflowInterceptorModules: [
+        fileURLToPath(new URL('../../workflows/refresh-headers.ts', import.meta.url)),
+      ],
       logger: new DefaultLogger('WARN'),
     }),
   ]);

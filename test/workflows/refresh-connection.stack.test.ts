@@ -12,6 +12,8 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import type { Activities } from '../../activities/index.ts';
 import type { RefreshTokenInput, SealedExchange } from '../../activities/refresh-step.ts';
 import type { RefreshConnectionInput, RefreshResult } from '../../client/contract.ts';
+import { createActivityCalls } from '../../platform/activity-calls.ts';
+import { createIdTracer } from '../../platform/tracer.ts';
 import { createWorker } from '../../worker/create-worker.ts';
 import { connectionId, scenarios, type Scenario } from './scenarios.ts';
 
@@ -62,6 +64,7 @@ beforeAll(async () => {
     taskQueue,
     workflowBundlePath: inject('workflowBundlePath'),
     activities,
+    activityInterceptors: createActivityCalls(createIdTracer()).interceptors,
     activitySlots: 10,
     workflowTaskSlots: 10,
     pollers: { initial: 2, minimum: 2, maximum: 4 },

@@ -15,6 +15,9 @@ beforeAll(async () => {
   Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('ERROR') });
   const bundle = await bundleWorkflowCode({
     workflowsPath: fileURLToPath(new URL('../../workflows/index.ts', import.meta.url)),
+    workflowInterceptorModules: [
+      fileURLToPath(new URL('../../workflows/refresh-headers.ts', import.meta.url)),
+    ],
     logger: new DefaultLogger('ERROR'),
   });
   code = bundle.code;
