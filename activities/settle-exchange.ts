@@ -43,7 +43,6 @@ export async function settleExchange(
   );
   log.info(
     {
-      
       provider: subject.app.provider,
       class: settlement.class,
       code: settlement.code,
