@@ -4,6 +4,10 @@ import type { GatewayEnv } from './gateway-env.ts';
 import { bodyFault } from './problem.ts';
 
 export const bodyMaxBytes = 1_048_576;
+const charsetPattern = /^\s*charset\s*=\s*"?([^"\s]*)"?\s*$/;
+
+/** What the routes that take a body refuse with 415; the others never look at one. */
+const notJson = 'application/octet-stream';
 
 /**
  * Reads the body before any route looks at it: at most 1 MiB, whether it has a Content-Length or comes
@@ -20,6 +24,7 @@ export const readBody = createMiddleware<GatewayEnv>(async function readBody(c, 
   c.set('requestBytes', sizeBytes);
   const headers = new Headers(c.req.raw.headers);
   if (sizeBytes === 0) headers.delete('Content-Type');
+  else headers.set('Content-Type', isJson(headers) ? 'application/json' : notJson);
   c.req.raw = new Request(c.req.url, {
     method: c.req.method,
     headers,
@@ -28,6 +33,16 @@ export const readBody = createMiddleware<GatewayEnv>(async function readBody(c, 
   });
   return next();
 });
+
+/** JSON by its name alone, in UTF-8; other parameters mean nothing to it (RFC 8259 section 11). */
+function isJson(headers: Headers): boolean {
+  const [type = '', ...parameters] = (headers.get('Content-Type') ?? '').toLowerCase().split(';');
+  const charset = parameters.map((parameter) => charsetPattern.exec(parameter)?.[1]);
+  return (
+    type.trim() === 'application/json' &&
+    charset.every((name) => name === undefined || name === 'utf-8' || name === 'utf8')
+  );
+}
 
 async function readText(body: ReadableStream<Uint8Array>): Promise<string> {
   const chunks: Uint8Array[] = [];

@@ -21,7 +21,11 @@ export const securitySchemes = {
   },
 } as const;
 
-/** Requirements of an operation: either scheme, with these scopes in the policy. */
+/**
+ * Requirements of an operation: either scheme, with these scopes in the policy; or nothing, for a service
+ * without a policy knows no callers.
+ */
 export function scopes(...names: Scope[]): Record<string, string[]>[] {
-  return Object.keys(securitySchemes).map((scheme) => ({ [scheme]: names }));
+  const schemes = Object.keys(securitySchemes);
+  return [...schemes.map((scheme): Record<string, string[]> => ({ [scheme]: names })), {}];
 }

@@ -170,7 +170,15 @@ describe('bodies', () => {
     const { app } = createFakeGateway();
     const send = (type: string) =>
       call(app, 'POST', refreshPath, undefined, { body: '{}', headers: { 'Content-Type': type } });
-    expect((await send('application/json; charset=utf-8')).status).toBe(200);
+    for (const type of [
+      'application/json; charset=utf-8',
+      'application/json;charset="UTF-8"',
+      'Application/JSON ; Charset = utf8',
+      'application/json; profile=x',
+      'application/json;',
+    ]) {
+      expect([type, (await send(type)).status]).toEqual([type, 200]);
+    }
     expect((await send('text/plain')).status).toBe(415);
   });
 

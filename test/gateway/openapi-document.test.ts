@@ -77,7 +77,7 @@ describe('the OpenAPI document', () => {
       const isOfCallers = name.includes(' /v1/');
       expect([name, security.map((scheme) => Object.keys(scheme))]).toEqual([
         name,
-        isOfCallers ? [['bearerKey'], ['mutualTls']] : [],
+        isOfCallers ? [['bearerKey'], ['mutualTls'], []] : [],
       ]);
       const statuses = Object.keys(responses);
       expect([name, statuses]).toEqual([

@@ -1,9 +1,86 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it, vi } from 'vitest';
 import { problemKinds, TokenManagerError, type ProblemCode } from '../../client/contract.ts';
 import { createProblem } from '../../gateway/problem.ts';
+import { createRefreshFlights } from '../../gateway/refresh-flights.ts';
 import { call, connectionRow, createFakeGateway, expired } from './gateway-fakes.ts';
 
 const codes = Object.keys(problemKinds) as ProblemCode[];
+
+/** The test file that provokes each code, by what is at fault and not by throwing it. */
+const provokedIn: Record<ProblemCode, string> = {
+  input_validation: 'gateway/input-validation',
+  unauthenticated: 'gateway/route-access',
+  forbidden: 'gateway/route-access',
+  connection_not_found: 'gateway/problems',
+  app_not_found: 'gateway/problems',
+  provider_not_found: 'gateway/problems',
+  not_found: 'gateway/problems',
+  method_not_allowed: 'gateway/problems',
+  request_timeout: 'gateway/problems',
+  unsupported_media_type: 'gateway/problems',
+  connection_id_taken: 'connections/import-connection',
+  credential_in_use: 'connections/import-connection',
+  app_in_use: 'connections/app-registry',
+  connection_revoking: 'gateway/management-routes',
+  refresh_not_possible: 'gateway/token-routes',
+  request_too_large: 'gateway/problems',
+  headers_too_large: 'gateway/compose-gateway',
+  reauthorization_required: 'gateway/token-routes',
+  connection_paused: 'gateway/token-routes',
+  app_misconfigured: 'gateway/token-routes',
+  egress_refused: 'gateway/token-routes',
+  refresh_limited: 'gateway/token-routes',
+  provider_answer_unusable: 'gateway/token-routes',
+  refresh_in_progress: 'gateway/token-routes',
+  refresh_uncertain: 'gateway/token-routes',
+  provider_unavailable: 'gateway/token-routes',
+  provider_rate_limited: 'gateway/token-routes',
+  store_unavailable: 'conformance/cache',
+  key_service_unavailable: 'gateway/token-routes',
+  refresh_engine_unavailable: 'cli/temporal-outage',
+  overloaded: 'gateway/problems',
+  internal: 'gateway/problems',
+};
+/** Nobody answers these before callers are known. */
+const notYet: ProblemCode[] = ['unauthenticated', 'forbidden'];
+
+const testFolder = new URL('../', import.meta.url);
+const testSources = new Map(
+  readdirSync(testFolder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.ts'))
+    .map((file) => [
+      file.replace(/(?:\.stack)?\.test\.ts$/, ''),
+      readFileSync(new URL(file, testFolder), 'utf8'),
+    ]),
+);
+const documented = readFileSync(new URL('../../docs/http.md', import.meta.url), 'utf8');
+
+describe('R51 every code', () => {
+  it.each(codes)('R51 %s is provoked by a test and documented', (code) => {
+    const source = testSources.get(provokedIn[code]);
+    if (!notYet.includes(code) || source !== undefined) {
+      expect([provokedIn[code], source?.includes(`'${code}'`)]).toEqual([provokedIn[code], true]);
+    }
+    const table = documented.slice(documented.indexOf('## Problems'));
+    expect([code, new RegExp(`\\b${code}\\b`).test(table)]).toEqual([code, true]);
+  });
+
+  it('R51 overloaded: beyond 10,000 refreshes under way', async () => {
+    const hanging = { refresh: () => new Promise<undefined>(() => undefined) };
+    const flights = createRefreshFlights({ refreshEngine: hanging, onJoined: () => undefined });
+    const join = (id: number) =>
+      flights.join({
+        connectionId: `c${id}`,
+        tenantId: 't1',
+        provider: 'demo',
+        newerThan: 1,
+        trigger: 'read',
+      });
+    for (let id = 0; id < 10_000; id += 1) void join(id);
+    await expect(join(10_000)).rejects.toMatchObject({ code: 'overloaded' });
+  });
+});
 
 describe('R51 every problem the service can give', () => {
   it.each(codes)(
@@ -42,6 +119,62 @@ describe('R51 every problem the service can give', () => {
     ['an invalid id', 'GET', '/v1/connections/a%20b', {}, 'input_validation'],
     ['an unknown connection', 'GET', '/v1/connections/none', {}, 'connection_not_found'],
     ['an unknown app', 'GET', '/v1/apps/none', {}, 'app_not_found'],
+    ['an unknown provider', 'GET', '/v1/providers/none', {}, 'provider_not_found'],
+    ['a slash at the end', 'GET', '/v1/apps/', {}, 'not_found'],
+    ['two slashes', 'GET', '/v1//apps', {}, 'not_found'],
+    ['an encoded slash', 'GET', '/v1/connections/c1%2Ftoken', {}, 'input_validation'],
+    ['dots that lead up', 'GET', '/v1/connections/%2e%2e/token', {}, 'not_found'],
+    ['a path that is not UTF-8', 'GET', '/v1/connections/%ff/token', {}, 'input_validation'],
+    ['NUL in an id', 'GET', '/v1/connections/c%001/token', {}, 'input_validation'],
+    ['an id of 256', 'GET', `/v1/connections/${'x'.repeat(256)}`, {}, 'input_validation'],
+    ['a parameter given twice', 'GET', '/v1/apps?limit=1&limit=1', {}, 'input_validation'],
+    ['a list in brackets', 'GET', '/v1/apps?limit[]=1', {}, 'input_validation'],
+    ['__proto__ as a parameter', 'GET', '/v1/apps?__proto__=1', {}, 'input_validation'],
+    ['OPTIONS', 'OPTIONS', '/v1/apps', {}, 'method_not_allowed'],
+    ['a method nobody knows', 'PROPFIND', '/ping', {}, 'method_not_allowed'],
+    ...[
+      'application/json; charset=iso-8859-1',
+      'application/json;charset=utf-16',
+      'application/problem+json',
+      'application/vnd.api+json',
+      'application/jsonx',
+      'text/json',
+      'text/plain; charset=application/json',
+    ].map((type): [string, string, string, RequestInit, ProblemCode] => [
+      `a body of ${type}`,
+      'PUT',
+      '/v1/apps/a1',
+      { body: '{}', headers: { 'Content-Type': type } },
+      'unsupported_media_type',
+    ]),
+    [
+      'JSON in another charset than it says',
+      'PUT',
+      '/v1/apps/a1',
+      {
+        body: new Uint8Array([0x7b, 0xff, 0x7d]),
+        headers: { 'Content-Type': 'application/json; charset=utf-8' },
+      },
+      'input_validation',
+    ],
+    [
+      'no body where one is needed',
+      'PUT',
+      '/v1/apps/a1',
+      { headers: { 'Content-Type': 'application/json' } },
+      'input_validation',
+    ],
+    [
+      'a body that breaks off',
+      'PUT',
+      '/v1/apps/a1',
+      {
+        body: new ReadableStream({ pull: (controller) => controller.error(new Error('gone')) }),
+        headers: { 'Content-Type': 'application/json' },
+        duplex: 'half',
+      },
+      'request_timeout',
+    ],
     [
       'a body that is not JSON',
       'PUT',
