@@ -3,7 +3,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const stackTests = 'test/**/*.stack.test.ts';
 
-/** These mostly wait for outages to pass: begun first, they pass beside the rest. */
+/** These mostly wait, for outages to pass or for other processes: begun first, they pass beside the rest. */
 const longest = [
   'kill',
   'temporal-outage',
@@ -11,6 +11,7 @@ const longest = [
   'claim-model',
   'fencing',
   'processes',
+  'schemathesis',
 ];
 
 class LongestFirst extends BaseSequencer {
