@@ -3,7 +3,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { problemKinds, TokenManagerError, type ProblemCode } from '../../client/contract.ts';
 import { createProblem } from '../../gateway/problem.ts';
 import { createRefreshFlights } from '../../gateway/refresh-flights.ts';
-import { call, connectionRow, createFakeGateway, expired } from './gateway-fakes.ts';
+import { call, connectionRow, createFakeGateway, expired, startsAt } from './gateway-fakes.ts';
 
 const codes = Object.keys(problemKinds) as ProblemCode[];
 
@@ -76,6 +76,8 @@ describe('R51 every code', () => {
         provider: 'demo',
         newerThan: 1,
         trigger: 'read',
+        requestedAt: startsAt,
+        traceparent: `00-${'1'.repeat(32)}-${'2'.repeat(16)}-01`,
       });
     for (let id = 0; id < 10_000; id += 1) void join(id);
     await expect(join(10_000)).rejects.toMatchObject({ code: 'overloaded' });
