@@ -14,11 +14,16 @@ import type { ExchangeDependencies } from './exchange-dependencies.ts';
 import type { PreparedExchange } from './exchange-preflight.ts';
 
 /** Beside the time for an answer: opening the connection, and the statements around it. */
-const leaseSlackMs = 10_000;
+const exchangeSlackMs = 9_000;
+/** The Workflow gives the Activity this long (architecture.md, numbers). */
+const activityMs = 75_000;
+/** How long an exchange waits for those that come first; what is left beside a long deadline, if less. */
+const patienceMaxMs = 10_000;
+const patienceMinMs = 1_000;
 
 /** Asks the app's gate whether this exchange may send now. Throws `store_unavailable`. */
 export async function enterGate(
-  { gates, deadlinesMs, providers }: ExchangeDependencies,
+  { gateLine, deadlinesMs, providers }: ExchangeDependencies,
   exchange: {
     subject: ExchangeSubject;
     prepared: PreparedExchange;
@@ -29,15 +34,21 @@ export async function enterGate(
   const { subject, prepared, claimId, isUrgent } = exchange;
   const { definition } = prepared;
   const { app, connection } = subject;
-  return gates.enter({
+  const answerMs = answerWithinMs(definition.rotation, deadlinesMs);
+  const patienceMs = Math.min(
+    Math.max(activityMs - answerMs - exchangeSlackMs, patienceMinMs),
+    patienceMaxMs,
+  );
+  const request = {
     appId: app.id,
     host: providers.tokenHost(app.provider, app.overrides, connection.variables) ?? '',
     connectionId: connection.id,
     claimId,
-    leaseMs: answerWithinMs(definition.rotation, deadlinesMs) + leaseSlackMs,
+    leaseMs: answerMs + exchangeSlackMs,
     limits: appSendLimits(app.limits, definition.limits),
     isUrgent,
-  });
+  };
+  return gateLine.enter(request, patienceMs);
 }
 
 /** Tells the gate how a send ended. A store that is away costs the lease its time, nothing else. */

@@ -9,6 +9,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { AppSlots } from './app-slots.ts';
+import type { GateLine } from './gate-line.ts';
 import type { ClientSecretOrder } from './follow-up.ts';
 import type { SealedExchange } from './refresh-step.ts';
 import type { TokenKeeper } from './token-keeper.ts';
@@ -17,6 +18,7 @@ import type { TokenKeeper } from './token-keeper.ts';
 export interface ExchangeDependencies {
   store: ExchangeStore;
   gates: AppGates;
+  gateLine: GateLine;
   clientSecrets: ClientSecretOrder;
   vault: TokenVault;
   providers: ProviderCatalogue;

@@ -30,6 +30,11 @@ import { settleExchange } from './settle-exchange.ts';
 import { afterFailure, resultOf, storeAwayStep, waitStep } from './step-results.ts';
 import { tokensToKeep } from './tokens-to-keep.ts';
 
+/** A run sleeps through a closed gate so long; the callers of a longer one hear when to ask again. */
+const gateSleepMaxMs = 5_000;
+/** Up to twice this, so that those who were sent away do not come back together. */
+const busyPauseMs = 2_000;
+
 /**
  * One exchange, read top to bottom: prepare, pass the app's gate, connect, claim, one POST, keep, judge,
  * settle.
@@ -78,10 +83,22 @@ export class Exchange {
       case 'open':
         return gate.entry;
       case 'wait':
-        return waitStep(subject, gate.afterMs);
+        if (gate.reason === 'busy') return this.#yield();
+        // A run that waits longer ends: callers read the gate, and Temporal has nothing to keep.
+        if (gate.afterMs <= gateSleepMaxMs) return waitStep(subject, gate.afterMs);
+        return { next: 'end', result: resultOf(subject.connection, 'waiting') };
       case 'app_paused':
         return { next: 'end', result: resultOf(subject.connection, 'app_misconfigured') };
     }
+  }
+
+  /** Others come first, and take long: the run ends, and nobody starts another one right away. */
+  async #yield(): Promise<RefreshStep> {
+    const { connection, attempt } = this.#facts.subject;
+    const afterMs = busyPauseMs * (1 + this.#dependencies.random());
+    const fence = { connectionId: connection.id, generation: connection.generation, attempt };
+    await this.#dependencies.store.defer(fence, afterMs);
+    return { next: 'end', result: resultOf(connection, 'waiting') };
   }
 
   async #exchange(

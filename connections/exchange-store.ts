@@ -15,7 +15,7 @@ import type {
   Verdict,
 } from './exchange.ts';
 import { loadSubject } from './load-subject.ts';
-import { postpone, settleFailure, settleVerdict } from './settle-attempt.ts';
+import { deferAttempt, postpone, settleFailure, settleVerdict } from './settle-attempt.ts';
 import type { Queryable } from './store-query.ts';
 import type { SealedValue } from './token-vault.ts';
 import { deferResolution, markUncertain } from './uncertain-connection.ts';
@@ -45,6 +45,8 @@ export interface ExchangeStore {
   settle(settlement: Settlement | Verdict): Promise<boolean>;
   /** Nothing was claimed; says why, and until when to wait. */
   postpone(postponement: Postponement): Promise<void>;
+  /** Nothing failed, but others come first: nobody asks again before. */
+  defer(fence: Fence, afterMs: number): Promise<void>;
   /** Nobody may act on the uncertain attempt yet: when somebody should look again; null: never. */
   deferResolution(fence: Fence, refreshDueAfterMs: number | null): Promise<void>;
   /**
@@ -71,6 +73,7 @@ export function createExchangeStore(store: Queryable): ExchangeStore {
         ? settleVerdict(store, settlement)
         : settleFailure(store, settlement),
     postpone: (postponement) => postpone(store, postponement),
+    defer: (fence, afterMs) => deferAttempt(store, fence, afterMs),
     deferResolution: (fence, dueAfterMs) => deferResolution(store, fence, dueAfterMs),
     markUncertain: (fence, dueAfterMs, trigger) => markUncertain(store, fence, dueAfterMs, trigger),
   };

@@ -1,5 +1,5 @@
 import { logAttempt } from './attempts-log.ts';
-import type { Postponement, Settlement, Verdict } from './exchange.ts';
+import type { Fence, Postponement, Settlement, Verdict } from './exchange.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 
 /**
@@ -116,6 +116,19 @@ export async function postpone(store: Queryable, postponement: Postponement): Pr
       postponement.record.runId,
       postponement.attempt,
     ],
+  });
+}
+
+/** No failure, and no line in the log: the connection waits for its turn. */
+export async function deferAttempt(store: Queryable, fence: Fence, afterMs: number): Promise<void> {
+  await queryStore(store, {
+    name: 'defer-attempt',
+    text: `update connections c set
+        next_attempt_at = clock_timestamp() + make_interval(secs => $4::double precision / 1000),
+        refresh_due_at = case when c.refresh_due_at is not null then greatest(c.refresh_due_at,
+          clock_timestamp() + make_interval(secs => $4::double precision / 1000)) end
+      where c.id = $1 and c.generation = $2 and c.attempt = $3`,
+    values: [fence.connectionId, fence.generation, fence.attempt, afterMs],
   });
 }
 

@@ -6,6 +6,7 @@ import type { NativeConnection } from '@temporalio/worker';
 import { TokenManagerError } from '../client/contract.ts';
 import { createActivities } from '../activities/index.ts';
 import { createAppSlots } from '../activities/app-slots.ts';
+import { createGateLine } from '../activities/gate-line.ts';
 import { createClientSecretOrder } from '../activities/follow-up.ts';
 import { createTokenKeeper } from '../activities/token-keeper.ts';
 import { createAppGates } from '../connections/app-gates.ts';
@@ -79,9 +80,11 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
     },
   });
   const calls = createActivityCalls(composition.tracer);
+  const gates = createAppGates({ store: pool, random: Math.random });
   const activities = createActivities({
     store: createExchangeStore(pool),
-    gates: createAppGates({ store: pool, random: Math.random }),
+    gates,
+    gateLine: createGateLine({ gates, random: Math.random, sleep: (ms) => sleep(ms) }),
     clientSecrets: createClientSecretOrder(),
     vault,
     providers,

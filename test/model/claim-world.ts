@@ -277,6 +277,7 @@ export class ClaimWorld {
     const activities = createActivities({
       store: createExchangeStore(this.#storeOf(process)),
       gates: openGates,
+      gateLine: openGates,
       clientSecrets: createClientSecretOrder(),
       vault,
       providers,
