@@ -488,6 +488,7 @@ describe.concurrent('rotation classes', () => {
   describe('replays of single-use tokens', () => {
     it.for(['X', 'F'])(
       'class %s: three replays without a complete answer, then the rotation is lost',
+      { timeout: 90_000 },
       async (id) => {
         const connection = await connect(id, { faults: Array<Fault>(5).fill(lostBefore) });
         await connection.read();
@@ -504,6 +505,7 @@ describe.concurrent('rotation classes', () => {
       ['F', 429],
     ] as const)(
       'class %s: a replay that a complete %i answers is not counted',
+      { timeout: 90_000 },
       async ([id, status]) => {
         const complete = { ...unavailable, status };
         const connection = await connect(id, {
