@@ -29,16 +29,15 @@ export function createGateLine(dependencies: {
 
   async function serve(key: string, line: Waiting[]): Promise<void> {
     for (let first = line[0]; first !== undefined; first = line[0]) {
-      const { request, resolve, reject } = first;
-      const answer = await gates.enter(request).catch((error: unknown) => ({ error }));
+      const answer = await gates.enter(first.request).catch((error: unknown) => ({ error }));
       if ('kind' in answer && isBusy(answer)) {
         await sleep(lookAgainMs * (1 + random()));
         continue;
       }
       // Whoever has lost patience meanwhile sends nothing, and gives the place back.
       const isGone = !leave(line, first);
-      if ('error' in answer) reject(answer.error);
-      else if (!isGone) resolve(answer);
+      if ('error' in answer) first.reject(answer.error);
+      else if (!isGone) first.resolve(answer);
       else if (answer.kind === 'open') await giveBack(answer.entry);
     }
     lines.delete(key);
