@@ -12,6 +12,7 @@ import { isNamespaceMissing } from '../platform/temporal-connections.ts';
 import { createTemporalRefreshEngine } from '../platform/temporal-refresh-engine.ts';
 import { createTlsSource } from '../platform/tls-source.ts';
 import type { Services } from './compose-services.ts';
+import { loadCallers } from './load-callers.ts';
 
 const msPerHour = 3_600_000;
 const probeDeadlineMs = 2_000;
@@ -35,6 +36,7 @@ export async function composeGatewayOfServices(
 ): Promise<GatewayOfServices> {
   const { config, log, metrics, pool, tracer } = services;
   const { client } = temporal;
+  const { callers, watch } = loadCallers(config.callers, log);
   metrics.collectConnections(() => countConnections(pool));
   const tls =
     config.tls.mode === 'disabled'
@@ -69,6 +71,7 @@ export async function composeGatewayOfServices(
       requestEagerStart: temporal.requestEagerStart,
       tracer,
     }),
+    callers,
     clock: systemClock,
     databaseClock: services.databaseClock,
     log,
@@ -94,11 +97,13 @@ export async function composeGatewayOfServices(
       async close() {
         await gateway.close();
         tls?.close();
+        watch?.close();
         await tokenNotices?.close();
       },
     };
   } catch (error) {
     tls?.close();
+    watch?.close();
     await tokenNotices?.close();
     throw error;
   }

@@ -14,7 +14,7 @@ import { pageOf, parseCursor } from './page-cursor.ts';
 import { keyFault, keyTypeOf, type PrivateKeyType } from './private-key.ts';
 import type { AppRegistry } from './registry.ts';
 import { isNewRegistration, releaseConnections } from './resume-app.ts';
-import { queryStore, sqlStateOf, type Queryable } from './store-query.ts';
+import { queryStore, sqlStateOf, tenantsParameter, type Queryable } from './store-query.ts';
 import type { TokenVault } from './token-vault.ts';
 
 const conflictRetriesMax = 5;
@@ -23,6 +23,9 @@ const foreignKeyViolation = '23503';
 /** `isAppPaused` in SQL. */
 const isPaused = `(paused_reason is not null
   and (paused_until is null or paused_until > clock_timestamp()))`;
+/** An app for some tenants only is not there for the rest. */
+const isVisible = (tenants: string) =>
+  `(tenant_ids is null or ${tenants}::text[] is null or tenant_ids && ${tenants})`;
 const appColumns = `id, provider, client_id, generation, client_secret_count, private_key_type,
   client_certificate_expires_at, overrides, limits, tenant_ids,
   case when ${isPaused} then paused_until end as paused_until,
@@ -63,15 +66,21 @@ export function createAppRegistry(dependencies: {
   }
 
   return {
-    async get(appId) {
-      return (await find(appId))?.app;
+    async get(appId, visibleTo) {
+      const [row] = await queryStore<AppRow>(store, {
+        name: 'get-visible-app',
+        text: `select ${appColumns} from apps where id = $1 and ${isVisible('$2')}`,
+        values: [appId, tenantsParameter(visibleTo)],
+      });
+      return row && appFromRow(row);
     },
 
-    async list({ limit, cursor }) {
+    async list({ limit, cursor, visibleTo }) {
       const rows = await queryStore<AppRow>(store, {
         name: 'list-apps',
-        text: `select ${appColumns} from apps where id > $1 order by id limit $2`,
-        values: [parseCursor(cursor), limit + 1],
+        text: `select ${appColumns} from apps where id > $1 and ${isVisible('$3')}
+          order by id limit $2`,
+        values: [parseCursor(cursor), limit + 1, tenantsParameter(visibleTo)],
       });
       return pageOf(rows, limit, appFromRow);
     },

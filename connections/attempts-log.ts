@@ -1,7 +1,7 @@
 import type { FailureClass, RefreshOutcome, RefreshTrigger } from '../client/contract.ts';
 import { pageOf, parseSequenceCursor } from './page-cursor.ts';
-import type { LoggedAttempt, Page } from './registry.ts';
-import { queryStore, type Queryable } from './store-query.ts';
+import type { LoggedAttempt, Page, VisibleTenants } from './registry.ts';
+import { queryStore, tenantsParameter, type Queryable } from './store-query.ts';
 
 /** Attempts of a connection that the log keeps. */
 const attemptsKept = 50;
@@ -42,11 +42,11 @@ interface AttemptRow {
   run_id: string;
 }
 
-/** The newest attempts first. Undefined: there is no such connection, or it is deleted. */
+/** The newest first. Undefined: no such connection, deleted, or of a tenant that is not visible. */
 export async function listAttempts(
   store: Queryable,
   connectionId: string,
-  { limit, cursor }: { limit: number; cursor?: string },
+  { limit, cursor, visibleTo }: { limit: number; cursor?: string; visibleTo: VisibleTenants },
 ): Promise<Page<LoggedAttempt> | undefined> {
   const rows = await queryStore<AttemptRow>(store, {
     name: 'list-attempts',
@@ -58,8 +58,9 @@ export async function listAttempts(
         order by id desc limit $3
       ) l on true
       where c.id = $1 and c.deleted_at is null
+        and ($4::text[] is null or c.tenant_id = any($4))
       order by l.id desc`,
-    values: [connectionId, parseSequenceCursor(cursor), limit + 1],
+    values: [connectionId, parseSequenceCursor(cursor), limit + 1, tenantsParameter(visibleTo)],
   });
   if (rows.length === 0) return undefined;
   return pageOf(rows.flatMap(attemptFromRow), limit, (attempt) => attempt);

@@ -12,8 +12,13 @@ import {
 import { createConnectionImport } from './import-connection.ts';
 import type { ProviderRules } from './app.ts';
 import { pageOf, parseCursor } from './page-cursor.ts';
-import type { AppRegistry, ConnectionRegistry } from './registry.ts';
-import { queryStore, type Queryable, type TransactionalStore } from './store-query.ts';
+import type { AppRegistry, ConnectionRegistry, VisibleTenants } from './registry.ts';
+import {
+  queryStore,
+  tenantsParameter,
+  type Queryable,
+  type TransactionalStore,
+} from './store-query.ts';
 import type { TokenVault } from './token-vault.ts';
 
 interface TokenRow extends ConnectionRow {
@@ -66,9 +71,9 @@ export function createConnectionRegistry(
       };
     },
 
-    get: (connectionId) => getConnection(store, connectionId),
+    get: (connectionId, visibleTo) => getConnection(store, connectionId, visibleTo),
 
-    async list({ tenantId, appId, status, limit, cursor }) {
+    async list({ visibleTo, tenantId, appId, status, limit, cursor }) {
       const rows = await queryStore<ConnectionRow>(store, {
         name: 'list-connections',
         text: `select ${connectionColumns}
@@ -77,8 +82,16 @@ export function createConnectionRegistry(
             and ($2::text is null or c.tenant_id = $2)
             and ($3::text is null or c.app_id = $3)
             and case when $4::text is null then c.deleted_at is null else ${statusExpression} = $4 end
+            and ($6::text[] is null or c.tenant_id = any($6))
           order by c.id limit $5`,
-        values: [parseCursor(cursor), tenantId ?? null, appId ?? null, status ?? null, limit + 1],
+        values: [
+          parseCursor(cursor),
+          tenantId ?? null,
+          appId ?? null,
+          status ?? null,
+          limit + 1,
+          tenantsParameter(visibleTo),
+        ],
       });
       return pageOf(rows, limit, connectionFromRow);
     },
@@ -89,17 +102,19 @@ export function createConnectionRegistry(
   };
 }
 
-/** Undefined: there is no such connection, or it is deleted. */
+/** Undefined: there is no such connection, it is deleted, or its tenant is not visible. */
 export async function getConnection(
   store: Queryable,
   connectionId: string,
+  visibleTo: VisibleTenants,
 ): Promise<Connection | undefined> {
   const [row] = await queryStore<ConnectionRow>(store, {
     name: 'get-connection',
     text: `select ${connectionColumns}
       from ${connectionTables}
-      where c.id = $1 and c.deleted_at is null`,
-    values: [connectionId],
+      where c.id = $1 and c.deleted_at is null
+        and ($2::text[] is null or c.tenant_id = any($2))`,
+    values: [connectionId, tenantsParameter(visibleTo)],
   });
   return row && connectionFromRow(row);
 }

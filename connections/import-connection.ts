@@ -47,11 +47,8 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
   const { store, vault, apps, providers, random } = dependencies;
 
   return async (connectionId, input) => {
-    const app = await apps.get(input.appId);
+    const app = await apps.get(input.appId, new Set([input.tenantId]));
     if (app === undefined) throw new TokenManagerError('app_not_found');
-    if (app.tenantIds !== null && !app.tenantIds.includes(input.tenantId)) {
-      throw new TokenManagerError('app_not_found');
-    }
     const facts = providers.describe(app.provider, app.overrides);
     for (let round = 0; round < conflictRetriesMax; round += 1) {
       const result = await importOnce(connectionId, input, {
@@ -74,8 +71,13 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
     input: ConnectionInput,
     app: { facts: ProviderFacts; provider: string; overrides: Record<string, unknown> },
   ): Promise<ImportResult | undefined> {
-    const stored = await readStored(store, connectionId);
-    refuseForeign(connectionId, input, stored);
+    const found = await readStored(store, connectionId);
+    // Another tenant's connection is not there for whoever imports, up to the very insert: the answer
+    // tells of it only where an unknown id would have become a connection.
+    const isForeign = found !== undefined && found.connection.tenantId !== input.tenantId;
+    const stored = isForeign ? undefined : found;
+    if (stored !== undefined && stored.connection.appId !== input.appId)
+      throw idTaken(connectionId);
     const variables = input.variables ?? stored?.connection.variables ?? {};
     providers.checkVariables(app.provider, app.overrides, variables);
     const tokenHost = providers.tokenHost(app.provider, app.overrides, variables);
@@ -123,7 +125,11 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
 
     return inTransaction(store, async (transaction) => {
       if (fingerprint !== null && exclusiveClasses.has(app.facts.rotationClass)) {
-        await refuseSecondHolder(transaction, connectionId, input.appId, fingerprint);
+        await refuseSecondHolder(transaction, connectionId, {
+          appId: input.appId,
+          fingerprint,
+          ownId: isForeign ? null : connectionId,
+        });
       }
       if (tokens.refresh !== null && input.refreshToken === undefined) {
         await refuseSpending(transaction, connectionId);
@@ -137,6 +143,7 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
         now,
         fraction: random(),
       });
+      if (isForeign) throw idTaken(connectionId);
       const isNew = stored === undefined;
       const [row] = await queryStore<{ id: string }>(transaction, {
         name: isNew ? 'insert-connection' : 'replace-credentials',
@@ -262,16 +269,8 @@ async function readStored(store: Queryable, connectionId: string): Promise<Store
   );
 }
 
-function refuseForeign(
-  connectionId: string,
-  input: ConnectionInput,
-  stored: Stored | undefined,
-): void {
-  if (stored === undefined) return;
-  const { tenantId, appId } = stored.connection;
-  if (tenantId !== input.tenantId || appId !== input.appId) {
-    throw new TokenManagerError('connection_id_taken', { connectionId });
-  }
+function idTaken(connectionId: string): TokenManagerError {
+  return new TokenManagerError('connection_id_taken', { connectionId });
 }
 
 /** The same refresh token again, or none: only what no generation binds changes. */
@@ -320,19 +319,24 @@ async function wasHeld(
 async function refuseSecondHolder(
   transaction: Queryable,
   connectionId: string,
-  appId: string,
-  fingerprint: Buffer,
+  held: {
+    appId: string;
+    fingerprint: Buffer;
+    /** The connection that may hold it; null where the id is another tenant's. */
+    ownId: string | null;
+  },
 ): Promise<void> {
   await queryStore(transaction, {
     name: 'lock-refresh-token',
     text: 'select pg_advisory_xact_lock($1::bigint)',
-    values: [fingerprint.readBigInt64BE(0).toString()],
+    values: [held.fingerprint.readBigInt64BE(0).toString()],
   });
   const rows = await queryStore(transaction, {
     name: 'find-second-holder',
     text: `select id from connections
-      where app_id = $1 and refresh_fingerprint = $2 and id <> $3 and deleted_at is null limit 1`,
-    values: [appId, fingerprint, connectionId],
+      where app_id = $1 and refresh_fingerprint = $2 and id is distinct from $3
+        and deleted_at is null limit 1`,
+    values: [held.appId, held.fingerprint, held.ownId],
   });
   if (rows.length > 0) throw new TokenManagerError('credential_in_use', { connectionId });
 }

@@ -37,7 +37,12 @@ export interface Page<Item> {
   nextCursor: string | null;
 }
 
+/** The tenants of which a caller may see connections; null: all of them. */
+export type VisibleTenants = ReadonlySet<string> | null;
+
 export interface ConnectionFilter {
+  /** What other tenants hold is as if it were not there, for pages and cursors too. */
+  visibleTo: VisibleTenants;
   tenantId?: string;
   appId?: string;
   status?: ConnectionStatus;
@@ -72,17 +77,22 @@ export interface LoggedAttempt {
 
 /** What the gateway asks of connections and their tokens. All may throw `store_unavailable`. */
 export interface ConnectionRegistry {
-  /** One SELECT that never fetches refresh-token columns. Undefined: no such connection, or deleted. */
+  /**
+   * One SELECT that never fetches refresh-token columns. Undefined: no such connection, or deleted. Of
+   * whatever tenant, for callers share it: who may see the connection is for the caller to judge.
+   */
   readToken(connectionId: string): Promise<TokenReading | undefined>;
-  get(connectionId: string): Promise<Connection | undefined>;
+  /** Undefined: no such connection, deleted, or of a tenant that is not visible. */
+  get(connectionId: string, visibleTo: VisibleTenants): Promise<Connection | undefined>;
   list(filter: ConnectionFilter): Promise<Page<Connection>>;
-  /** The newest first. Undefined: no such connection, or deleted. A bad cursor: `input_validation`. */
+  /** The newest first. Undefined as for `get`. A bad cursor: `input_validation`. */
   attempts(
     connectionId: string,
-    page: { limit: number; cursor?: string },
+    page: { limit: number; cursor?: string; visibleTo: VisibleTenants },
   ): Promise<Page<LoggedAttempt> | undefined>;
   /**
-   * Imports or re-authorises, idempotent by the refresh token's fingerprint. Throws `app_not_found`,
+   * Imports or re-authorises, idempotent by the refresh token's fingerprint. That another tenant holds
+   * the id is told only where a connection would have been made otherwise. Throws `app_not_found`,
    * `input_validation`, `connection_id_taken`, `credential_in_use`, `connection_revoking`; without a
    * refresh token, `refresh_in_progress` or `refresh_uncertain` while the stored one is being spent.
    */
@@ -91,8 +101,9 @@ export interface ConnectionRegistry {
 
 /** What the gateway asks of apps. All may throw `store_unavailable`. */
 export interface AppRegistry {
-  get(appId: string): Promise<App | undefined>;
-  list(filter: { limit: number; cursor?: string }): Promise<Page<App>>;
+  /** Undefined: no such app, or one for tenants only of which none is visible. */
+  get(appId: string, visibleTo: VisibleTenants): Promise<App | undefined>;
+  list(filter: { limit: number; cursor?: string; visibleTo: VisibleTenants }): Promise<Page<App>>;
   /** Throws `provider_not_found`, `input_validation`. */
   put(appId: string, input: AppInput): Promise<{ app: App; created: boolean }>;
   /**

@@ -1,5 +1,6 @@
 import type { QueryResult, QueryResultRow } from 'pg';
 import { TokenManagerError } from '../client/contract.ts';
+import type { VisibleTenants } from './registry.ts';
 
 /** A pool or one connection of it, as `pg` gives them. */
 export interface Queryable {
@@ -45,6 +46,11 @@ function isStatementFault(error: unknown): boolean {
 export function sqlStateOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
+}
+
+/** For `$n::text[] is null or tenant_id = any($n)`, so that a statement has one text for all callers. */
+export function tenantsParameter(visibleTo: VisibleTenants): string[] | null {
+  return visibleTo === null ? null : [...visibleTo];
 }
 
 /** A pool that can also run several statements in one transaction. */

@@ -10,7 +10,10 @@ import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Tracer } from '../platform/tracer.ts';
 import type { Readiness } from '../platform/readiness.ts';
+import { admitCallers } from './admit-callers.ts';
 import { createAdmission, overloaded, type Admission } from './admission.ts';
+import { auditRequests } from './audit-requests.ts';
+import type { Callers } from './callers.ts';
 import {
   isMemoryOnly,
   type GatewayApp,
@@ -23,6 +26,7 @@ import { asTokenManagerError, createProblem } from './problem.ts';
 import { readBody } from './read-body.ts';
 import type { RefreshEngine } from './refresh-engine.ts';
 import { createRefreshFlights } from './refresh-flights.ts';
+import { checkRouteAccess } from './route-access.ts';
 import { addAppRoutes } from './routes/apps.ts';
 import { addBuildRoute, type BuildInfo } from './routes/build.ts';
 import { addConnectionRoutes } from './routes/connections.ts';
@@ -48,7 +52,9 @@ export interface GatewayDependencies {
   refreshEngine: RefreshEngine;
   clock: Clock;
   databaseClock: DatabaseClock;
-  log: Pick<Logger, 'info' | 'warn' | 'error'>;
+  /** Who may call, and what for. */
+  callers: Callers;
+  log: Pick<Logger, 'info' | 'warn' | 'error' | 'child'>;
   metrics: Pick<
     Metrics,
     | 'httpRequests'
@@ -71,7 +77,15 @@ export interface GatewayDependencies {
 
 /** The gateway's HTTP surface as a value: `app.request(…)` answers without a socket. */
 export function createGateway(dependencies: GatewayDependencies): GatewayApp {
-  const { clock, log, metrics, tracer, logHttpRequests, newRequestId = randomUUID } = dependencies;
+  const {
+    callers,
+    clock,
+    log,
+    metrics,
+    tracer,
+    logHttpRequests,
+    newRequestId = randomUUID,
+  } = dependencies;
   const app = new OpenAPIHono<GatewayEnv>({
     defaultHook: (result) => {
       if (!result.success) throw inputValidation(result.target, result.error);
@@ -81,6 +95,8 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   app.notFound((c) => answerProblem(c, new TokenManagerError('not_found'), log));
 
   app.use(observeRequests({ clock, log, metrics, tracer, logHttpRequests, newRequestId }));
+  app.use(auditRequests(log.child({ audit: true }, { level: 'info' })));
+  app.use(admitCallers(callers));
   app.use(readBody);
 
   const { connections, apps, databaseClock, refreshEngine, readiness, build } = dependencies;
@@ -119,11 +135,16 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
       list: connections.list,
       attempts: connections.attempts,
       async put(connectionId, input) {
+        let isForeign = false;
         try {
           return await connections.put(connectionId, input);
+        } catch (error) {
+          // Nothing was written, and the entry is another tenant's.
+          isForeign = error instanceof TokenManagerError && error.code === 'connection_id_taken';
+          throw error;
         } finally {
           // Whoever wrote a connection reads it so here, even before its notice has come around.
-          tokenCache.drop(connectionId);
+          if (!isForeign) tokenCache.drop(connectionId);
         }
       },
     },
@@ -133,6 +154,7 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   addProviderRoutes(app, { providers: dependencies.providers });
   addProblemRoutes(app);
   addDocumentRoutes(app, { version: build.version });
+  checkRouteAccess(app);
   refuseOtherMethods(app);
   return app;
 }

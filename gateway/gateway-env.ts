@@ -2,6 +2,7 @@ import type { OpenAPIHono } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { Span } from '../platform/tracer.ts';
 import type { ProblemCode } from '../client/contract.ts';
+import type { Caller } from './caller.ts';
 
 /** Who a client certificate, accepted in the TLS handshake, says is there. */
 export interface ClientIdentity {
@@ -26,8 +27,12 @@ export interface GatewayBindings {
 interface GatewayVariables {
   requestId: string;
   span: Span;
+  /** Set on every route that is not public; `callerOf` reads it. */
+  caller?: Caller;
   /** Set once the path's id has been checked; for the log and for problems. */
   connectionId?: string;
+  /** The same, for the audit. */
+  appId?: string;
   problem?: ProblemCode;
   requestBytes?: number;
   responseBytes?: number;
@@ -41,7 +46,14 @@ export interface GatewayEnv {
 export type GatewayApp = OpenAPIHono<GatewayEnv>;
 export type GatewayContext = Context<GatewayEnv>;
 
-/** Tests without a socket have no bindings. */
+/** There are too many connections, and this one gets only what memory answers. */
 export function isMemoryOnly(c: GatewayContext): boolean {
-  return (c.env as GatewayBindings | undefined)?.memoryOnly === true;
+  return bindingsOf(c).memoryOnly === true;
+}
+
+const noSocket: GatewayBindings = { clientIdentity: null };
+
+/** What came with the request; `app.request` without a socket brings nothing. */
+export function bindingsOf({ env = noSocket }: { env?: GatewayBindings }): GatewayBindings {
+  return env;
 }

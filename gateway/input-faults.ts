@@ -80,6 +80,7 @@ function fault(target: Target, path: string[], detail: string): InputFault {
   return { parameter: path.join('.'), detail };
 }
 
-function pointerOf(path: string[]): string {
+/** A JSON pointer (RFC 6901). */
+export function pointerOf(path: string[]): string {
   return path.map((part) => `/${part.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }

@@ -1,10 +1,10 @@
 import { createMiddleware } from 'hono/factory';
-import { routePath } from 'hono/route';
 import type { Clock } from '../platform/clock.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Tracer } from '../platform/tracer.ts';
-import type { GatewayContext, GatewayEnv } from './gateway-env.ts';
+import type { GatewayEnv } from './gateway-env.ts';
+import { routeTemplate } from './route-template.ts';
 
 /** A caller's own request id is taken over when it is no longer than this and plainly printable. */
 const requestIdPattern = /^[A-Za-z0-9._~:+/=@-]{1,128}$/;
@@ -86,10 +86,4 @@ export function observeRequests(dependencies: ObserverDependencies) {
 
 function requestIdOf(header: string | undefined): string | undefined {
   return header !== undefined && requestIdPattern.test(header) ? header : undefined;
-}
-
-/** The template as the documentation writes it; `unmatched` when only middleware saw the request. */
-function routeTemplate(c: GatewayContext): string {
-  const path = routePath(c, -1);
-  return path === '/*' ? 'unmatched' : path.replaceAll(/:(\w+)/g, '{$1}');
 }

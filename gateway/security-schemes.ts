@@ -1,11 +1,4 @@
-/** What a policy can allow a caller. */
-type Scope =
-  | 'tokens:read'
-  | 'tokens:refresh'
-  | 'connections:read'
-  | 'connections:write'
-  | 'apps:write'
-  | 'events:read';
+import type { Scope } from './caller.ts';
 
 /** The ways in which a caller shows itself: a bearer key, or with mutual TLS a certificate. */
 export const securitySchemes = {

@@ -35,13 +35,15 @@ export interface TokenCache {
   findStale(connectionId: string): HeldToken | undefined;
   /**
    * The row, by a SELECT that begins after the call. One that is under way already will do if what it
-   * finds satisfies `suffices` and no notice came in between. At most one SELECT a connection is under
+   * finds satisfies `suffices` and no notice came in between. A row that `mayOpen` refuses is not opened
+   * and not kept: for whoever asks it is not there. At most one SELECT a connection is under
    * way: those who cannot use it share the next. Throws as ConnectionRegistry.readToken; all who wait
    * for a SELECT share its failure.
    */
   read(
     connectionId: string,
     suffices?: (connection: Connection) => boolean,
+    mayOpen?: (connection: Connection) => boolean,
   ): Promise<TokenReading | undefined>;
   /** The token has changed: whatever was read before is forgotten, and what is being read is not kept. */
   drop(connectionId: string): void;
@@ -89,7 +91,7 @@ export function createTokenCache(dependencies: {
   let selectsBegun = 0;
   let sweep: NodeJS.Timeout | undefined;
 
-  function begin(connectionId: string) {
+  function begin(connectionId: string, mayOpen: (connection: Connection) => boolean) {
     selectsBegun += 1;
     const select: Select = {
       number: selectsBegun,
@@ -97,7 +99,7 @@ export function createTokenCache(dependencies: {
       session: notices?.session(),
       isOvertaken: false,
     };
-    const reading = load(connectionId, select).finally(() => {
+    const reading = load(connectionId, select, mayOpen).finally(() => {
       if (selects.get(connectionId) === begun) selects.delete(connectionId);
     });
     const begun = { select, reading };
@@ -105,9 +107,13 @@ export function createTokenCache(dependencies: {
     return begun;
   }
 
-  async function load(connectionId: string, select: Select): Promise<TokenReading | undefined> {
+  async function load(
+    connectionId: string,
+    select: Select,
+    mayOpen: (connection: Connection) => boolean,
+  ): Promise<TokenReading | undefined> {
     const reading = await outage.guard(() => connections.readToken(connectionId));
-    if (cacheSeconds === 0) return reading;
+    if (cacheSeconds === 0 || (reading && !mayOpen(reading.connection))) return reading;
     if (reading === undefined || !holdsValidToken(reading.connection, databaseClock.now())) {
       entries.delete(connectionId);
       return reading;
@@ -169,12 +175,12 @@ export function createTokenCache(dependencies: {
       if (entry === undefined) return undefined;
       return clock.monotonicMs() - entry.readAtMs < keepMs ? entry : undefined;
     },
-    async read(connectionId, suffices) {
+    async read(connectionId, suffices, mayOpen = () => true) {
       const begunBefore = selectsBegun;
       for (;;) {
         const running = selects.get(connectionId);
         if (running !== undefined) outage.refuseIfAway();
-        const { select, reading } = running ?? begin(connectionId);
+        const { select, reading } = running ?? begin(connectionId, mayOpen);
         const row = await reading;
         if (select.number > begunBefore) return row;
         const isUsable = cacheSeconds > 0 && !select.isOvertaken;

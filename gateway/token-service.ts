@@ -7,10 +7,11 @@ import {
 } from '../connections/connection.ts';
 import { forcedRefreshWaitMs, isForcedRefresh } from '../connections/forced-refreshes.ts';
 import { isInsideMargin, satisfiesDemand, type Demand } from '../connections/freshness.ts';
-import type { TokenReading } from '../connections/registry.ts';
+import type { TokenReading, VisibleTenants } from '../connections/registry.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import type { Secret } from '../platform/secret.ts';
 import { overloaded, type Admission } from './admission.ts';
+import { isVisible } from './caller.ts';
 import { awaitFlight } from './await-flight.ts';
 import type { RefreshRequest } from './refresh-engine.ts';
 import type { RefreshFlights } from './refresh-flights.ts';
@@ -23,6 +24,10 @@ const flightsPerCall = 2;
 
 export interface TokenRequest extends AskedDemand {
   connectionId: string;
+  /** A connection of another tenant is as if it were not there. */
+  visibleTo: VisibleTenants;
+  /** Whether the caller may ask for a newer token than a valid one. */
+  mayInsist: boolean;
   /** 0 to 60, from the arrival of the call; 0 starts a refresh and answers at once. */
   waitSeconds: number;
   /** False for HEAD: answers from the row alone and starts nothing. */
@@ -81,7 +86,8 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
 
   async function readToken(request: TokenRequest): Promise<TokenAnswer> {
     const cached = request.mayTrail ? tokenCache.find(request.connectionId) : undefined;
-    if (cached !== undefined) {
+    // Another tenant's entry is passed over: that it is in memory would show in the time of the answer.
+    if (cached !== undefined && isVisible(cached.connection.tenantId, request.visibleTo)) {
       const now = databaseClock.now();
       if (isEnoughUnread(request, cached.connection, now)) {
         refreshBehind(request, cached.connection, now);
@@ -96,13 +102,14 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     const deadlineMs = clock.monotonicMs() + request.waitSeconds * 1_000;
     let reading: TokenReading;
     try {
-      reading = await readRow(request.connectionId, request.mayTrail ? request : undefined);
+      reading = await readRow(request, request.mayTrail);
     } catch (error) {
       const stale = staleAnswer(request, error);
       if (stale === undefined) throw error;
       return stale;
     }
     const { connection } = reading;
+    refuseInsisting(request, connection);
     const arrivedAt = databaseClock.now();
     const call: Call = {
       request,
@@ -127,6 +134,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       return undefined;
     const stale = request.mayTrail ? tokenCache.findStale(request.connectionId) : undefined;
     if (stale === undefined) return undefined;
+    if (!isVisible(stale.connection.tenantId, request.visibleTo)) return undefined;
     const now = databaseClock.now();
     if (!isEnoughUnread(request, stale.connection, now)) return undefined;
     return heldAnswer(stale, now, 'stale');
@@ -144,7 +152,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       // Nobody reads this answer; it only ends the call.
       if (ending.kind === 'abandoned') throw inProgress(reading.connection);
 
-      reading = await readRow(call.request.connectionId);
+      reading = await readRow(call.request, false);
       const { connection } = reading;
       const now = databaseClock.now();
       if (isSatisfied(connection, call.demand.accepted, call))
@@ -205,13 +213,14 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     );
   }
 
-  /** With `mayTrail`, the demand of a call for which a row read just before it will do. */
-  async function readRow(connectionId: string, mayTrail?: AskedDemand): Promise<TokenReading> {
-    const reading = await tokenCache.read(
-      connectionId,
-      mayTrail && ((connection) => isEnoughUnread(mayTrail, connection, databaseClock.now())),
-    );
-    if (reading?.connection.deletedAt !== null) {
+  /** With `mayTrail`, a row read just before the call will do if it satisfies the demand. */
+  async function readRow(request: TokenRequest, mayTrail: boolean): Promise<TokenReading> {
+    const { connectionId, visibleTo } = request;
+    const maySee = (connection: Connection) => isVisible(connection.tenantId, visibleTo);
+    const suffices = (connection: Connection) =>
+      maySee(connection) && isEnoughUnread(request, connection, databaseClock.now());
+    const reading = await tokenCache.read(connectionId, mayTrail ? suffices : undefined, maySee);
+    if (reading?.connection.deletedAt !== null || !maySee(reading.connection)) {
       throw new TokenManagerError('connection_not_found', { connectionId });
     }
     return reading;
@@ -249,6 +258,17 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   }
 
   return { readToken };
+}
+
+/** The next version cannot have been handed out: to ask for it is to force a refresh. */
+function refuseInsisting({ mayInsist, minTokenVersion }: TokenRequest, connection: Connection) {
+  if (mayInsist || minTokenVersion === undefined) return;
+  if (minTokenVersion > connection.tokenVersion) {
+    throw new TokenManagerError('forbidden', {
+      detail: 'A min_token_version above the current one needs the scope tokens:refresh.',
+      connectionId: connection.id,
+    });
+  }
 }
 
 function heldAnswer(held: HeldToken, now: Date, source: 'cache' | 'stale'): TokenAnswer {

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { InputFault } from '../client/contract.ts';
+import { callersWarnings, readCallers, type CallersConfig } from './callers-settings.ts';
 import { readConfigFile, throwFaults, warnUnbuilt, type ConfigFile } from './config-file.ts';
 import { libpqWarnings, readDatabase, type DatabaseConfig } from './database-settings.ts';
 import { readEgressAllow } from './egress-settings.ts';
@@ -40,6 +41,7 @@ export interface Config extends ListenConfig {
   /** Undefined: spans are not exported. */
   tracing: TracingConfig | undefined;
   database: DatabaseConfig;
+  callers: CallersConfig;
   /** How long the gateway answers from memory without a SELECT; 0: never, and no stale service. */
   tokenCacheSeconds: number;
   /** 32 bytes in base64: the key provider without a cloud. */
@@ -87,9 +89,12 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
   const settings = createSettings(merged, readFile);
   const { file, faults } = readConfigFile({ path: sources.configFile, readFile: sources.readFile });
   const tls = readTls(settings, readFile);
+  const callers = readCallers(settings, tls.mode === 'mtls');
+  const callersAreKnown = callers.file !== undefined || callers.byCertificate;
   const config: Config = {
     tls,
-    ...readListen(settings, { mutualTls: tls.mode === 'mtls' }),
+    callers,
+    ...readListen(settings, { callersAreKnown }),
     subsystemName: readSubsystemName(settings),
     log: {
       level: settings.oneOf('LOG_LEVEL', logLevels, 'info'),
@@ -120,6 +125,7 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
     warnings: [
       ...readWarnings(settings),
       ...tlsWarnings(settings, tls),
+      ...callersWarnings(settings, callers),
       ...warnUnbuilt(file),
       ...warnOfShortGrace(file),
     ],
@@ -162,7 +168,7 @@ function readLocalKeyFile(settings: Settings): string {
 
 /** Settings of parts that are not built yet: nobody shall rely on what is not there. */
 function refuseUnbuilt(settings: Settings): void {
-  for (const name of ['CALLERS_FILE', 'KMS_KEY_NAME', 'KMS_API_ENDPOINT', 'WEBHOOKS_FILE']) {
+  for (const name of ['KMS_KEY_NAME', 'KMS_API_ENDPOINT', 'WEBHOOKS_FILE']) {
     if (settings.text(name) !== undefined) {
       settings.fault(name, 'is set, but what it configures is not built yet; unset it');
     }

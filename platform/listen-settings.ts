@@ -3,8 +3,7 @@ import { quoted, type Settings } from './settings.ts';
 
 const portMax = 65_535;
 const loopback = '127.0.0.1';
-/** Where callers show certificates there is no need to hide. */
-const everyAddress = '0.0.0.0';
+const everywhere = '0.0.0.0';
 
 export interface ListenConfig {
   http: {
@@ -22,10 +21,10 @@ export interface ListenConfig {
   pprof: { host: string; port: number };
 }
 
-/** Where this process listens, and whether it may without knowing its callers. */
+/** Where this process listens: where nobody else is, unless it knows its callers or is told to. */
 export function readListen(
   settings: Settings,
-  { mutualTls }: { mutualTls: boolean },
+  { callersAreKnown }: { callersAreKnown: boolean },
 ): ListenConfig {
   const port = (name: string, absent: number) =>
     settings.integer(name, { absent, min: 0, max: portMax });
@@ -33,7 +32,7 @@ export function readListen(
     settings.integer(name, { absent: 4_096, min: 1_024, max });
   const listen = {
     http: {
-      host: readHost(settings, 'HOST', mutualTls ? everyAddress : loopback),
+      host: readHost(settings, 'HOST', callersAreKnown ? everywhere : loopback),
       port: port('PORT', 8_080),
       readBufferSizeBytes: size('FIBER_READ_BUFFER_SIZE', 1_048_576),
       writeBufferSizeBytes: size('FIBER_WRITE_BUFFER_SIZE', 16_777_216),
@@ -47,12 +46,12 @@ export function readListen(
     ['PPROF_PORT', listen.pprof.port],
   ]);
   const anonymousAllowed = settings.boolean('ALLOW_ANONYMOUS_CALLERS', false);
-  if (!anonymousAllowed && !mutualTls && !isLoopback(listen.http.host)) {
+  if (!callersAreKnown && !anonymousAllowed && !isLoopback(listen.http.host)) {
     settings.fault(
       'HOST',
       `is ${quoted(listen.http.host)}, where anybody who reaches it could read every token; ` +
-        'leave it at 127.0.0.1, set TLS_MODE=mtls, or set ALLOW_ANONYMOUS_CALLERS=true where the ' +
-        'network keeps others out',
+        'leave it at 127.0.0.1, name the callers (CALLERS_FILE, or TLS_MODE=mtls), ' +
+        'or set ALLOW_ANONYMOUS_CALLERS=true where the network keeps others out',
     );
   }
   return listen;

@@ -19,8 +19,8 @@ export interface Logger {
   warn: LogMethod;
   error: LogMethod;
   fatal: LogMethod;
-  /** A logger whose every line carries these fields too. */
-  child(fields: Record<string, unknown>): Logger;
+  /** A logger whose every line carries these fields too; with a level of its own if it is given one. */
+  child(fields: Record<string, unknown>, options?: { level?: LogLevel }): Logger;
 }
 
 export interface LoggerOptions {

@@ -50,6 +50,7 @@ async function listApps(registry: AppRegistry): Promise<App[]> {
   let cursor: string | undefined;
   do {
     const page = await registry.list({
+      visibleTo: null,
       limit: appsPerPage,
       ...(cursor !== undefined && { cursor }),
     });

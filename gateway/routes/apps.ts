@@ -5,7 +5,9 @@ import { concurrencyMax, windowCountMax } from '../../connections/app-gate.ts';
 import type { ClientCertificate } from '../../connections/client-certificate.ts';
 import type { AppRegistry } from '../../connections/registry.ts';
 import type { Secret } from '../../platform/secret.ts';
+import { callerOf } from '../admit-callers.ts';
 import { answerJson } from '../answer-json.ts';
+import { isVisible, type Caller } from '../caller.ts';
 import {
   answeredInstant,
   certificateChain,
@@ -274,31 +276,41 @@ const listAppsRoute = createRoute({
 export function addAppRoutes(app: GatewayApp, { apps }: { apps: AppRegistry }): void {
   app.openapi(putAppRoute, async (c) => {
     const { app_id: id } = c.req.valid('param');
+    c.set('appId', id);
     const result = await apps.put(id, readInput(c.req.valid('json')));
-    const body = describeApp(result.app);
+    const body = describeApp(result.app, callerOf(c));
     return result.created ? answerJson(c, body, 201) : answerJson(c, body, 200);
   });
 
   app.openapi(getAppRoute, async (c) => {
-    const found = await apps.get(c.req.valid('param').app_id);
+    const { app_id: id } = c.req.valid('param');
+    c.set('appId', id);
+    const caller = callerOf(c);
+    const found = await apps.get(id, caller.tenants);
     if (found === undefined) throw new TokenManagerError('app_not_found');
-    return answerJson(c, describeApp(found), 200);
+    return answerJson(c, describeApp(found, caller), 200);
   });
 
   app.openapi(resumeAppRoute, async (c) => {
-    const app = await apps.resume(c.req.valid('param').app_id);
-    return answerJson(c, describeApp(app), 200);
+    const { app_id: id } = c.req.valid('param');
+    c.set('appId', id);
+    const app = await apps.resume(id);
+    return answerJson(c, describeApp(app, callerOf(c)), 200);
   });
 
   app.openapi(deleteAppRoute, async (c) => {
-    await apps.delete(c.req.valid('param').app_id);
+    const { app_id: id } = c.req.valid('param');
+    c.set('appId', id);
+    await apps.delete(id);
     return c.body(null, 204);
   });
 
   app.openapi(listAppsRoute, async (c) => {
     const { limit, cursor } = c.req.valid('query');
-    const page = await apps.list({ limit, ...present({ cursor }) });
-    return answerJson(c, { items: page.items.map(describeApp), next_cursor: page.nextCursor }, 200);
+    const caller = callerOf(c);
+    const page = await apps.list({ limit, visibleTo: caller.tenants, ...present({ cursor }) });
+    const items = page.items.map((app) => describeApp(app, caller));
+    return answerJson(c, { items, next_cursor: page.nextCursor }, 200);
   });
 }
 
@@ -325,7 +337,8 @@ function readLimits(body: z.output<typeof limits>): AppLimits {
   return present(body);
 }
 
-function describeApp(app: App) {
+/** Who else may use an app is not a caller's business. */
+function describeApp(app: App, { tenants }: Caller) {
   return {
     id: app.id,
     provider: app.provider,
@@ -335,7 +348,7 @@ function describeApp(app: App) {
     client_certificate_expires_at: app.clientCertificateExpiresAt?.toISOString() ?? null,
     overrides: app.overrides,
     limits: app.limits,
-    tenant_ids: app.tenantIds,
+    tenant_ids: app.tenantIds?.filter((tenantId) => isVisible(tenantId, tenants)) ?? null,
     paused_until: app.pausedUntil?.toISOString() ?? null,
     paused_reason: app.pausedReason,
     created_at: app.createdAt.toISOString(),

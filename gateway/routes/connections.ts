@@ -20,6 +20,7 @@ import type {
   LoggedAttempt,
 } from '../../connections/registry.ts';
 import type { DatabaseClock } from '../../platform/clock.ts';
+import { callerOf, requireTenant } from '../admit-callers.ts';
 import { answerJson } from '../answer-json.ts';
 import {
   answeredInstant,
@@ -311,7 +312,9 @@ export function addConnectionRoutes(
   app.openapi(putConnectionRoute, async (c) => {
     const { id } = c.req.valid('param');
     c.set('connectionId', id);
-    const result = await connections.put(id, readInput(c.req.valid('json')));
+    const input = readInput(c.req.valid('json'));
+    requireTenant(callerOf(c), input.tenantId);
+    const result = await connections.put(id, input);
     const body = {
       ...describeConnection(result.connection, databaseClock.now()),
       ...(result.credentials === 'kept_newer' && { credentials: 'kept_newer' as const }),
@@ -322,7 +325,7 @@ export function addConnectionRoutes(
   app.openapi(getConnectionRoute, async (c) => {
     const { id } = c.req.valid('param');
     c.set('connectionId', id);
-    const connection = await connections.get(id);
+    const connection = await connections.get(id, callerOf(c).tenants);
     if (connection === undefined) throw new TokenManagerError('connection_not_found');
     return answerJson(c, describeConnection(connection, databaseClock.now()), 200);
   });
@@ -330,6 +333,7 @@ export function addConnectionRoutes(
   app.openapi(listConnectionsRoute, async (c) => {
     const query = c.req.valid('query');
     const page = await connections.list({
+      visibleTo: callerOf(c).tenants,
       limit: query.limit,
       ...present({
         cursor: query.cursor,
@@ -347,7 +351,11 @@ export function addConnectionRoutes(
     const { id } = c.req.valid('param');
     c.set('connectionId', id);
     const { limit, cursor } = c.req.valid('query');
-    const page = await connections.attempts(id, { limit, ...present({ cursor }) });
+    const page = await connections.attempts(id, {
+      limit,
+      visibleTo: callerOf(c).tenants,
+      ...present({ cursor }),
+    });
     if (page === undefined) throw new TokenManagerError('connection_not_found');
     const items = page.items.map(describeAttempt);
     return answerJson(c, { items, next_cursor: page.nextCursor }, 200);

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { connectionStatus } from '../../connections/connection.ts';
 import type { Metrics } from '../../platform/metrics.ts';
+import { callerOf, requireScope } from '../admit-callers.ts';
 import { answerJson } from '../answer-json.ts';
 import {
   answeredInstant,
@@ -190,6 +191,9 @@ export function addTokenRoutes(
     const { id } = c.req.valid('param');
     const body = c.req.valid('json');
     c.set('connectionId', id);
+    if (body.force === true || body.rejected_token_version !== undefined) {
+      requireScope(callerOf(c), 'tokens:refresh');
+    }
     const answer = await tokenService.readToken({
       ...callOf(c, id, body.wait_seconds),
       ...present({
@@ -207,8 +211,11 @@ export function addTokenRoutes(
 }
 
 function callOf(c: GatewayContext, connectionId: string, waitSeconds = waitDefaultSeconds) {
+  const { scopes, tenants } = callerOf(c);
   return {
     connectionId,
+    visibleTo: tenants,
+    mayInsist: scopes.has('tokens:refresh'),
     waitSeconds,
     memoryOnly: isMemoryOnly(c),
     // Asking for the signal costs a fresh read more than the rest of its bookkeeping, hence a function.

@@ -3,6 +3,7 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseAppCredentials, type AppCredentials } from '../../connections/app-credentials.ts';
 import type { App, AppInput } from '../../connections/app.ts';
+import type { VisibleTenants } from '../../connections/registry.ts';
 import { Secret } from '../../platform/secret.ts';
 import { issueCertificates } from '../support/certificates.ts';
 import { createStoreFixture, type StoreFixture } from './store-fixture.ts';
@@ -76,7 +77,7 @@ describe('an app', () => {
       created: false,
       app: { clientId: 'other', overrides: { token_url: tokenUrl }, ...members },
     });
-    expect(await fixture.apps.get(id)).toEqual(again.app);
+    expect(await fixture.apps.get(id, null)).toEqual(again.app);
   });
 
   it('is made once by ten at once, and the last writer’s values stay', async () => {
@@ -84,7 +85,7 @@ describe('an app', () => {
     const names = Array.from({ length: 4 }, (_, at) => `client-${at}`);
     const results = await Promise.all(names.map((clientId) => put(id, { clientId })));
     expect(results.filter(({ created }) => created)).toHaveLength(1);
-    expect(names).toContain((await fixture.apps.get(id))?.clientId);
+    expect(names).toContain((await fixture.apps.get(id, null))?.clientId);
   });
 
   it('of an unknown provider, or with a definition that is not valid, is refused', async () => {
@@ -96,7 +97,7 @@ describe('an app', () => {
       code: 'input_validation',
       errors: [{ pointer: '/overrides/client_auth' }],
     });
-    expect(await fixture.apps.get(id)).toBeUndefined();
+    expect(await fixture.apps.get(id, null)).toBeUndefined();
   });
 
   it('forgets its tenants only when told so', async () => {
@@ -111,7 +112,7 @@ describe('client secrets', () => {
     const id = `app-${randomUUID()}`;
     const { app } = await put(id, { clientSecrets: secrets('cs-new', 'cs-old') });
     expect(app.clientSecretCount).toBe(2);
-    expect(inspect([app, await fixture.apps.get(id)], { depth: 9 })).not.toContain('cs-');
+    expect(inspect([app, await fixture.apps.get(id, null)], { depth: 9 })).not.toContain('cs-');
     expect((await stored(id))['sealed_client_secrets']?.toString()).not.toContain('cs-');
     expect(await openSecrets(id)).toEqual(['cs-new', 'cs-old']);
   });
@@ -256,7 +257,9 @@ describe('a private key and a client certificate', () => {
     });
     expect(app).toMatchObject({ clientSecretCount: 1, privateKeyType: 'RSA' });
     expect(app.clientCertificateExpiresAt).toEqual(new Date(new X509Certificate(cert).validTo));
-    expect(inspect([app, await fixture.apps.get(id)], { depth: 9 })).not.toContain('PRIVATE KEY');
+    expect(inspect([app, await fixture.apps.get(id, null)], { depth: 9 })).not.toContain(
+      'PRIVATE KEY',
+    );
 
     await put(id, { overrides: signed, clientSecrets: secrets('cs-2') });
     expect(await openCredentials(id)).toMatchObject({ privateKey: { kid: 'k1', type: 'RSA' } });
@@ -321,7 +324,7 @@ describe('deleting an app', () => {
   it('that nobody uses removes it; one that is not there is not found', async () => {
     const id = await addApp();
     await fixture.apps.delete(id);
-    expect(await fixture.apps.get(id)).toBeUndefined();
+    expect(await fixture.apps.get(id, null)).toBeUndefined();
     await expect(fixture.apps.delete(id)).rejects.toMatchObject({ code: 'app_not_found' });
   });
 });
@@ -330,10 +333,29 @@ it('a list of apps holds every app once', async () => {
   const seen: string[] = [];
   let cursor: string | null | undefined;
   do {
-    const page = await fixture.apps.list({ limit: 4, ...(cursor && { cursor }) });
+    const page = await fixture.apps.list({ visibleTo: null, limit: 4, ...(cursor && { cursor }) });
     seen.push(...page.items.map(({ id }) => id));
     cursor = page.nextCursor;
   } while (cursor !== null);
   const { rows } = await fixture.pool.query<{ id: string }>('select id from apps order by id');
   expect(seen).toEqual(rows.map(({ id }) => id));
+});
+
+it('an app for some tenants is not there for the rest', async () => {
+  const [open, closed] = [`open-${randomUUID()}`, `closed-${randomUUID()}`];
+  const registration = { provider: 'demo', clientId: 'client' };
+  await fixture.apps.put(open, registration);
+  await fixture.apps.put(closed, { ...registration, tenantIds: ['t1', 't2'] });
+  const seenBy = async (visibleTo: VisibleTenants) => ({
+    open: (await fixture.apps.get(open, visibleTo))?.id,
+    closed: (await fixture.apps.get(closed, visibleTo))?.id,
+    listed: (await fixture.apps.list({ limit: 500, visibleTo })).items
+      .map(({ id }) => id)
+      .filter((id) => id === open || id === closed),
+  });
+  const both = { open, closed, listed: [closed, open] };
+  expect(await seenBy(null)).toEqual(both);
+  expect(await seenBy(new Set(['t2', 't3']))).toEqual(both);
+  expect(await seenBy(new Set(['t3']))).toEqual({ open, closed: undefined, listed: [open] });
+  expect(await seenBy(new Set())).toEqual({ open, closed: undefined, listed: [open] });
 });

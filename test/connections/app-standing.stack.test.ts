@@ -29,7 +29,7 @@ describe('a connection as it is read', () => {
       closedReason: 'rate_limited',
     };
     expect((await fixture.connections.readToken(id))?.connection.app).toEqual(limited);
-    expect((await fixture.connections.get(id))?.app).toEqual(limited);
+    expect((await fixture.connections.get(id, null))?.app).toEqual(limited);
     expect((await fixture.exchanges.load(id))?.connection.app).toEqual(limited);
 
     const pausedApp = await fixture.addApp();
@@ -38,11 +38,11 @@ describe('a connection as it is read', () => {
     const paused = { pausedReason: 'invalid_client', pausedUntil: expect.any(Date) as Date };
     expect((await fixture.connections.readToken(ofPaused))?.connection.app).toMatchObject(paused);
     expect((await fixture.exchanges.load(ofPaused))?.app).toMatchObject(paused);
-    expect(await fixture.apps.get(pausedApp)).toMatchObject(paused);
+    expect(await fixture.apps.get(pausedApp, null)).toMatchObject(paused);
     await fixture.pool.query(`update apps set paused_until = now() where id = $1`, [pausedApp]);
-    expect(await fixture.apps.get(pausedApp)).toMatchObject({ pausedReason: null });
+    expect(await fixture.apps.get(pausedApp, null)).toMatchObject({ pausedReason: null });
     await fixture.pool.query(`update apps set paused_until = null where id = $1`, [pausedApp]);
-    expect(await fixture.apps.get(pausedApp)).toMatchObject({
+    expect(await fixture.apps.get(pausedApp, null)).toMatchObject({
       pausedReason: 'invalid_client',
       pausedUntil: null,
     });

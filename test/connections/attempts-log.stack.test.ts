@@ -33,7 +33,7 @@ describe('the attempts of a connection', () => {
     const [id, other] = [await fixture.addConnection(), await fixture.addConnection()];
     await addAttempts(id, 5);
     await addAttempts(other, 1);
-    const first = await fixture.connections.attempts(id, { limit: 3 });
+    const first = await fixture.connections.attempts(id, { visibleTo: null, limit: 3 });
     expect(codesOf(first?.items)).toEqual(['e5', 'e4', 'e3']);
     expect(first?.items[0]).toEqual({
       id: expect.any(String) as string,
@@ -48,7 +48,7 @@ describe('the attempts of a connection', () => {
     // Attempts that come meanwhile move no page.
     await addAttempts(id, 1);
     const cursor = first?.nextCursor ?? '';
-    const second = await fixture.connections.attempts(id, { limit: 3, cursor });
+    const second = await fixture.connections.attempts(id, { visibleTo: null, limit: 3, cursor });
     expect(codesOf(second?.items)).toEqual(['e2', 'e1']);
     expect(second?.nextCursor).toBeNull();
   });
@@ -56,7 +56,7 @@ describe('the attempts of a connection', () => {
   it('are the newest 50', async () => {
     const id = await fixture.addConnection();
     await addAttempts(id, 53);
-    const page = await fixture.connections.attempts(id, { limit: 500 });
+    const page = await fixture.connections.attempts(id, { visibleTo: null, limit: 500 });
     expect(page?.items).toHaveLength(50);
     expect(codesOf(page?.items).at(-1)).toBe('e4');
     expect(page?.nextCursor).toBeNull();
@@ -64,7 +64,7 @@ describe('the attempts of a connection', () => {
 
   it('are none before the first, and unknown where there is no connection', async () => {
     const id = await fixture.addConnection();
-    const page = { limit: 50 };
+    const page = { visibleTo: null, limit: 50 };
     expect(await fixture.connections.attempts(id, page)).toEqual({ items: [], nextCursor: null });
     expect(await fixture.connections.attempts('nobody', page)).toBeUndefined();
     await fixture.set(id, 'deleted_at = now()');
@@ -76,7 +76,9 @@ describe('the attempts of a connection', () => {
     async (text) => {
       const id = await fixture.addConnection();
       const cursor = Buffer.from(text).toString('base64url');
-      await expect(fixture.connections.attempts(id, { limit: 1, cursor })).rejects.toMatchObject({
+      await expect(
+        fixture.connections.attempts(id, { visibleTo: null, limit: 1, cursor }),
+      ).rejects.toMatchObject({
         code: 'input_validation',
         errors: [{ parameter: 'cursor' }],
       });

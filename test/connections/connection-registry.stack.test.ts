@@ -6,7 +6,7 @@ import {
   createConnectionRegistry,
   getConnection,
 } from '../../connections/connection-registry.ts';
-import type { ConnectionFilter } from '../../connections/registry.ts';
+import type { ConnectionFilter, VisibleTenants } from '../../connections/registry.ts';
 import type { Queryable, Statement } from '../../connections/store-query.ts';
 import { createProviderCatalogue } from '../../oauth/provider-catalogue.ts';
 import { Secret } from '../../platform/secret.ts';
@@ -19,11 +19,18 @@ beforeAll(async () => {
 afterAll(() => fixture.database.drop());
 
 /** Every page, following the cursors. */
-async function listAll(filter: Omit<ConnectionFilter, 'cursor'>): Promise<Connection[][]> {
+async function listAll(
+  filter: Omit<ConnectionFilter, 'cursor' | 'visibleTo'>,
+  visibleTo: VisibleTenants = null,
+): Promise<Connection[][]> {
   const pages: Connection[][] = [];
   let cursor: string | null | undefined;
   do {
-    const page = await fixture.connections.list({ ...filter, ...(cursor && { cursor }) });
+    const page = await fixture.connections.list({
+      ...filter,
+      visibleTo,
+      ...(cursor && { cursor }),
+    });
     pages.push(page.items);
     cursor = page.nextCursor;
   } while (cursor !== null);
@@ -91,9 +98,9 @@ describe('reading a token', () => {
     const id = await fixture.addConnection();
     await fixture.set(id, 'deleted_at = now()');
     expect(await fixture.connections.readToken(id)).toBeUndefined();
-    expect(await fixture.connections.get(id)).toBeUndefined();
+    expect(await fixture.connections.get(id, null)).toBeUndefined();
     expect(await fixture.connections.readToken('nobody')).toBeUndefined();
-    expect(await getConnection(fixture.pool, 'nobody')).toBeUndefined();
+    expect(await getConnection(fixture.pool, 'nobody', null)).toBeUndefined();
   });
 
   it('of a connection without one does not open', async () => {
@@ -148,25 +155,60 @@ describe('lists', () => {
     expect((await listAll({ appId: 'nobody', limit: 2 })).flat()).toEqual([]);
   });
 
+  it.each([1, 2, 500])('of %d a page hold only what the caller may see', async (limit) => {
+    const visible = async (...tenants: string[]) =>
+      idsOf((await listAll({ appId, limit }, new Set(tenants))).flat());
+    const pages = await listAll({ appId, limit }, new Set(['odd']));
+    // No page is short, or one too many, for what lies in between.
+    expect(pages).toHaveLength(Math.ceil(3 / limit));
+    expect(pages.slice(0, -1).every((page) => page.length === limit)).toBe(true);
+    expect(new Set(pages.flat().map(({ tenantId }) => tenantId))).toEqual(new Set(['odd']));
+    expect(await visible('odd', 'even')).toEqual(ids);
+    expect(await visible('nobody')).toEqual([]);
+    expect(await visible()).toEqual([]);
+    expect((await listAll({ appId, tenantId: 'even', limit }, new Set(['odd']))).flat()).toEqual(
+      [],
+    );
+  });
+
   it('go on behind a connection that came meanwhile, and skip none', async () => {
-    const first = await fixture.connections.list({ appId, limit: 3 });
+    const first = await fixture.connections.list({ visibleTo: null, appId, limit: 3 });
     const late = await fixture.addConnection({ appId });
     await fixture.set(late, 'deleted_at = now()');
     const { nextCursor } = first;
     if (nextCursor === null) throw new Error('there is no second page');
-    const rest = await fixture.connections.list({ appId, limit: 500, cursor: nextCursor });
+    const rest = await fixture.connections.list({
+      visibleTo: null,
+      appId,
+      limit: 500,
+      cursor: nextCursor,
+    });
     expect([...idsOf(first.items), ...idsOf(rest.items)]).toEqual(ids);
   });
 
   it.each(['', 'x', '!!!', Buffer.from("a' or 1=1").toString('base64url')])(
     'refuse the cursor %j',
     async (cursor) => {
-      await expect(fixture.connections.list({ limit: 1, cursor })).rejects.toMatchObject({
+      await expect(
+        fixture.connections.list({ visibleTo: null, limit: 1, cursor }),
+      ).rejects.toMatchObject({
         code: 'input_validation',
         errors: [{ parameter: 'cursor' }],
       });
     },
   );
+});
+
+it('one connection and its attempts are there for its own tenant only', async () => {
+  const id = await fixture.addConnection({ tenantId: 'own' });
+  const [own, other] = [new Set(['other', 'own']), new Set(['other'])];
+  expect((await fixture.connections.get(id, own))?.id).toBe(id);
+  expect(await fixture.connections.get(id, other)).toBeUndefined();
+  expect(await fixture.connections.get(id, new Set())).toBeUndefined();
+  const attempts = (visibleTo: VisibleTenants) =>
+    fixture.connections.attempts(id, { limit: 5, visibleTo });
+  expect(await attempts(own)).toEqual({ items: [], nextCursor: null });
+  expect(await attempts(other)).toBeUndefined();
 });
 
 describe('the status in SQL', () => {
@@ -219,7 +261,7 @@ it('an import through the registry is what the exchange loads', async () => {
   const id = await fixture.addConnection({ refreshToken: new Secret('rt-through') });
   const subject = await fixture.exchanges.load(id);
   expect(subject?.connection).toMatchObject({
-    ...(await fixture.connections.get(id)),
+    ...(await fixture.connections.get(id, null)),
     readAt: expect.any(Date) as Date,
   });
 });

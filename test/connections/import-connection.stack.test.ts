@@ -1,5 +1,6 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { TokenManagerError } from '../../client/contract.ts';
 import type { ConnectionInput, ImportResult } from '../../connections/registry.ts';
 import { dpopKeyGeneration } from '../../connections/token-vault.ts';
 import { Secret } from '../../platform/secret.ts';
@@ -146,6 +147,34 @@ describe('the app of an import', () => {
     await expect(put(id, { appId: other, ...ownTokens() })).rejects.toMatchObject(taken);
     await expect(put(id, { tenantId: 'other', ...ownTokens() })).rejects.toMatchObject(taken);
     expect(await fixture.row(id)).toMatchObject({ generation: 1, app_id: appId });
+  });
+
+  it('of another tenant is told of only where an unknown id would become a connection', async () => {
+    const id = await fixture.addConnection({ appId, tenantId: 'theirs' });
+    const templated = await fixture.addApp({
+      token_url: 'https://${region}.example.com/token',
+      variables: { region: { pattern: '^[a-z]+$' } },
+    });
+    const outcome = (target: string, input: Parameters<typeof put>[1]) =>
+      put(target, { tenantId: 'mine', ...input }).catch((error: unknown) => {
+        const { code, message, errors } = error as TokenManagerError;
+        return { code, message, errors };
+      });
+    const harmless = [
+      {},
+      { appId: 'nobody', ...ownTokens() },
+      { appId: templated, ...ownTokens() },
+      { dpopKey: new Secret('no key'), ...ownTokens() },
+      { ...ownTokens(), refreshToken: new Secret(`rt-of-${id}`) },
+    ];
+    for (const input of harmless) {
+      const unknown = await outcome(`c-${randomUUID()}`, input);
+      expect(unknown).toHaveProperty('code');
+      expect(unknown).not.toHaveProperty('code', 'connection_id_taken');
+      expect(await outcome(id, input)).toEqual(unknown);
+    }
+    expect(await outcome(id, ownTokens())).toMatchObject({ code: 'connection_id_taken' });
+    expect(await fixture.row(id)).toMatchObject({ generation: 1, tenant_id: 'theirs' });
   });
 
   it('says which variables are needed', async () => {
@@ -388,7 +417,7 @@ describe('a tombstone', () => {
       `deleted_at = now(), generation = 5, token_version = 4,
        sealed_access_token = null, access_key_id = null, sealed_refresh_token = null, refresh_key_id = null`,
     );
-    expect(await fixture.connections.get(id)).toBeUndefined();
+    expect(await fixture.connections.get(id, null)).toBeUndefined();
     // The token that it held before counts as new: nothing is kept of the connection that was.
     const result = await put(id, { ...tokens(`of-${id}`), expiresInSeconds: 60 });
     expect(result).toMatchObject({

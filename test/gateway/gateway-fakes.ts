@@ -7,7 +7,10 @@ import type {
   ConnectionInput,
   ImportResult,
   LoggedAttempt,
+  VisibleTenants,
 } from '../../connections/registry.ts';
+import { isVisible } from '../../gateway/caller.ts';
+import { createAnonymousCallers } from '../../gateway/callers.ts';
 import { createGateway, type GatewayDependencies } from '../../gateway/create-gateway.ts';
 import type { GatewayApp } from '../../gateway/gateway-env.ts';
 import type { RefreshEngine, RefreshRequest } from '../../gateway/refresh-engine.ts';
@@ -160,6 +163,10 @@ export function createFakeGateway(options: FakeOptions = {}) {
     readsWait: undefined as Promise<void> | undefined,
     put: undefined as ((id: string, input: ConnectionInput) => Promise<ImportResult>) | undefined,
   };
+  const visibleRow = (id: string, visibleTo: VisibleTenants) => {
+    const found = rows.get(id);
+    return found !== undefined && isVisible(found.tenantId, visibleTo) ? found : undefined;
+  };
   const connections: GatewayDependencies['connections'] = {
     readToken(id) {
       state.reads += 1;
@@ -170,10 +177,13 @@ export function createFakeGateway(options: FakeOptions = {}) {
       const reading = { connection, sealedBytes: 60, open };
       return state.readsWait?.then(() => reading) ?? Promise.resolve(reading);
     },
-    get: (id) => Promise.resolve(rows.get(id)),
-    list: () => Promise.resolve({ items: [...rows.values()], nextCursor: null }),
-    attempts(id, { limit }) {
-      if (!rows.has(id)) return Promise.resolve(undefined);
+    get: (id, visibleTo) => Promise.resolve(visibleRow(id, visibleTo)),
+    list({ visibleTo }) {
+      const items = [...rows.values()].filter(({ tenantId }) => isVisible(tenantId, visibleTo));
+      return Promise.resolve({ items, nextCursor: null });
+    },
+    attempts(id, { limit, visibleTo }) {
+      if (visibleRow(id, visibleTo) === undefined) return Promise.resolve(undefined);
       return Promise.resolve({ items: attempts.slice(0, limit), nextCursor: null });
     },
     put(id, input) {
@@ -217,6 +227,7 @@ export function createFakeGateway(options: FakeOptions = {}) {
       createProviderCatalogue({ builtIn: loadBuiltInProviders() }),
     ),
     refreshEngine: engine,
+    callers: createAnonymousCallers(),
     clock,
     databaseClock: {
       observe: () => undefined,

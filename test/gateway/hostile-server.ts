@@ -1,6 +1,7 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { composeGateway } from '../../gateway/compose-gateway.ts';
+import { createLogger } from '../../platform/log.ts';
 import { createFakeGateway } from './gateway-fakes.ts';
 
 /*
@@ -13,7 +14,12 @@ const collect = runInNewContext('gc') as () => void;
 
 const fakes = createFakeGateway({ logHttpRequests: false });
 // Many lines would be kept by the fake, and none is wanted here.
-fakes.dependencies.log = { info: () => undefined, warn: () => undefined, error: () => undefined };
+fakes.dependencies.log = createLogger({
+  subsystem: 'test',
+  level: 'silent',
+  pretty: false,
+  destination: { write: () => undefined },
+});
 const gateway = await composeGateway({
   ...fakes.dependencies,
   tokenCache: {

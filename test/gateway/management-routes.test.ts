@@ -160,8 +160,15 @@ describe('lists', () => {
     const query = 'limit=500&cursor=abc&tenant_id=t1&app_id=a1&status=uncertain';
     await call(app, 'GET', `/v1/connections?${query}`);
     expect(filters).toEqual([
-      { limit: 50 },
-      { limit: 500, cursor: 'abc', tenantId: 't1', appId: 'a1', status: 'uncertain' },
+      { limit: 50, visibleTo: null },
+      {
+        limit: 500,
+        visibleTo: null,
+        cursor: 'abc',
+        tenantId: 't1',
+        appId: 'a1',
+        status: 'uncertain',
+      },
     ]);
   });
 });

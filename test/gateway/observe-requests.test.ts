@@ -29,8 +29,9 @@ describe('the log', () => {
   it('has one line a request, with the template and never the query', async () => {
     const { app, lines } = createFakeGateway();
     await call(app, 'GET', `${tokenPath}?min_ttl_seconds=61`);
-    expect(lines).toHaveLength(1);
-    const line = JSON.parse(lines[0] ?? '') as Record<string, unknown>;
+    const requests = lines.filter((each) => each.includes('"msg":"request"'));
+    expect(requests).toHaveLength(1);
+    const line = JSON.parse(requests[0] ?? '') as Record<string, unknown>;
     expect(line).toMatchObject({
       msg: 'request',
       method: 'GET',
@@ -39,14 +40,14 @@ describe('the log', () => {
       connection_id: 'c1',
     });
     expect(typeof line['duration_ms']).toBe('number');
-    expect(lines[0]).not.toContain('min_ttl_seconds');
-    expect(lines[0]).not.toContain('access-c1-7');
+    expect(lines.join()).not.toContain('min_ttl_seconds');
+    expect(lines.join()).not.toContain('access-c1-7');
   });
 
   it('is silent about requests when told so', async () => {
     const { app, lines } = createFakeGateway({ logHttpRequests: false });
     await call(app, 'GET', tokenPath);
-    expect(lines).toHaveLength(0);
+    expect(lines.join()).not.toContain('"msg":"request"');
   });
 });
 

@@ -161,7 +161,7 @@ describe('the configuration', () => {
     ['EGRESS_ALLOW', 'example.com:0'],
     ['EGRESS_ALLOW', '[example.com]:80'],
     ['TLS_MODE', 'DISABLED'],
-    ['CALLERS_FILE', keyFile],
+    ['CALLERS_FILE', '/no/such/file'],
     ['KMS_KEY_NAME', 'projects/p/locations/l/keyRings/r/cryptoKeys/k'],
     ['TEMPORAL_TLS', 'yes'],
     ['TEMPORAL_ADDRESS', 'http://temporal:7233'],

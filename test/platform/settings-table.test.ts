@@ -380,7 +380,15 @@ const claims: Record<Variable, Record<string, () => void | Promise<void>>> = {
     'is refused when it is something else': () =>
       refuses('EGRESS_ALLOW', ['http://x', '10.0.0.0/33', 'h:0', 'h:65536', '[h]:1', '*.x']),
   },
-  CALLERS_FILE: { 'must be readable': () => refuses('CALLERS_FILE', [missing]) },
+  // Its contents and reloading: test/cli/load-callers.test.ts.
+  CALLERS_FILE: {
+    'must be readable, and opens any HOST': () => {
+      refuses('CALLERS_FILE', [missing, folder]);
+      const { callers, http } = load({ CALLERS_FILE: keyFile });
+      expect([callers, http.host]).toEqual([{ file: keyFile, byCertificate: false }, '0.0.0.0']);
+      expect(load({ CALLERS_FILE: keyFile, HOST: '10.0.0.7' }).http.host).toBe('10.0.0.7');
+    },
+  },
   // Its contents and reloading: test/cli/load-providers.test.ts.
   PROVIDERS_FILE: {
     'must be readable': () => {
@@ -394,6 +402,9 @@ const claims: Record<Variable, Record<string, () => void | Promise<void>>> = {
       expect(faultsOf({ HOST: '0.0.0.0', ALLOW_ANONYMOUS_CALLERS: 'true' })).toEqual([]);
       expect(faultsOf({ HOST: '0.0.0.0', ALLOW_ANONYMOUS_CALLERS: 'false' })).not.toEqual([]);
       refuses('ALLOW_ANONYMOUS_CALLERS', ['1']);
+      const known = { ALLOW_ANONYMOUS_CALLERS: 'true', CALLERS_FILE: keyFile };
+      expect(load(known).warnings.join()).toContain('ALLOW_ANONYMOUS_CALLERS has no effect');
+      expect(load({ ALLOW_ANONYMOUS_CALLERS: 'true' }).warnings).toEqual([]);
     },
   },
 };
