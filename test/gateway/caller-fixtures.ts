@@ -28,7 +28,7 @@ export function createGatewayFor(
   const { scopes, tenants = '*' } = may;
   const caller = policyCaller({ key_hashes: [keyHashOf('key')], scopes, tenants });
   const policy = policyOf(caller);
-  return createFakeGateway({ ...options, callers: createKeyCallers(() => policy) });
+  return createFakeGateway({ callers: createKeyCallers(() => policy), ...options });
 }
 
 export const withKey = { headers: { Authorization: 'Bearer key' } };

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { TokenManagerError } from '../../client/contract.ts';
 import type { TokenNotices } from '../../connections/token-notices.ts';
 import { scopes } from '../../gateway/caller.ts';
-import { createGatewayFor, withKey } from './caller-fixtures.ts';
+import { createKeyCallers, keyHashOf } from '../../gateway/callers.ts';
+import { createGatewayFor, policyCaller, policyOf, withKey } from './caller-fixtures.ts';
 import { call, connectionRow, expired } from './gateway-fakes.ts';
 
 const init = { headers: { ...withKey.headers, 'X-Request-Id': 'same' } };
@@ -88,13 +89,28 @@ describe('a connection of another tenant', () => {
     expect(opened).toBe(1);
   });
 
-  it('is not served from memory while the store is away', async () => {
-    const { app, state } = createTenantGateway({ tokenCache: { seconds: 60, notices } });
+  it('that its own caller has just read is not served to others, fresh or stale', async () => {
+    const entry = { scopes: ['tokens:read' as const], match: [] };
+    const policy = policyOf(
+      policyCaller({ ...entry, name: 'a', key_hashes: [keyHashOf('mine')], tenants: ['mine'] }),
+      policyCaller({ ...entry, name: 'b', key_hashes: [keyHashOf('theirs')], tenants: ['theirs'] }),
+    );
+    const { app, state } = createTenantGateway({
+      tokenCache: { seconds: 60, notices },
+      callers: createKeyCallers(() => policy),
+    });
+    const ask = async (key: string, id: string) => {
+      const headers = { Authorization: `Bearer ${key}` };
+      return (await app.request(`/v1/connections/${id}/token`, { headers })).status;
+    };
+    expect(await ask('theirs', 'foreign')).toBe(200);
+    const reads = state.reads;
+    // Both from memory if at all: the own one is, the foreign one costs the SELECT of an unknown one.
+    expect([await ask('theirs', 'foreign'), state.reads]).toEqual([200, reads]);
+    expect([await ask('mine', 'foreign'), state.reads]).toEqual([404, reads + 1]);
     state.readsFail = new TokenManagerError('store_unavailable');
-    for (const id of ['foreign', 'unknown']) {
-      const { json } = await call(app, 'GET', `/v1/connections/${id}/token`, undefined, init);
-      expect(json).toMatchObject({ status: 503, code: 'store_unavailable' });
-    }
+    expect(await ask('theirs', 'foreign')).toBe(200);
+    expect([await ask('mine', 'foreign'), await ask('mine', 'unknown')]).toEqual([503, 503]);
   });
 
   it('is in no list, whatever the filter says', async () => {
