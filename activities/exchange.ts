@@ -170,10 +170,10 @@ export class Exchange {
         sealer: prepared.sealer,
         record: this.#record(),
       });
-      // Sealed tokens on their way to the history wait for nothing.
-      if (step.next !== 'store') {
-        await leaveGate(this.#dependencies, entry, { kind: 'succeeded' });
-      }
+      const left = leaveGate(this.#dependencies, entry, { kind: 'succeeded' });
+      // Sealed tokens on their way to the history wait for nothing; the lease ends by itself.
+      if (step.next === 'store') left.catch(() => undefined);
+      else await left;
       this.#dependencies.clientSecrets.worked(subject.app, prepared.secretIndex);
       await this.#warn(prepared, answer, tokens?.warnings ?? []);
       return step;

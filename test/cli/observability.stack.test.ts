@@ -155,7 +155,9 @@ describe('the trace of a request', () => {
   });
 
   it('is in the gateway’s line of the request and in the Activity’s of the refresh', () => {
-    const request = lines().find(({ request_id }) => request_id === requestId);
+    const request = lines().find(
+      ({ msg, request_id }) => msg === 'request' && request_id === requestId,
+    );
     expect(request).toMatchObject({ msg: 'request', trace_id: traceId, status: 200 });
     const refresh = lines().find(({ msg }) => msg === 'refresh');
     expect(refresh).toMatchObject({
