@@ -23,7 +23,7 @@ const patienceMinMs = 1_000;
 
 /** Asks the app's gate whether this exchange may send now. Throws `store_unavailable`. */
 export async function enterGate(
-  { gateLine, deadlinesMs, providers }: ExchangeDependencies,
+  { gateLine, deadlinesMs }: ExchangeDependencies,
   exchange: {
     subject: ExchangeSubject;
     prepared: PreparedExchange;
@@ -41,7 +41,7 @@ export async function enterGate(
   );
   const request = {
     appId: app.id,
-    host: providers.tokenHost(app.provider, app.overrides, connection.variables) ?? '',
+    host: prepared.tokenHost ?? '',
     connectionId: connection.id,
     claimId,
     leaseMs: answerMs + exchangeSlackMs,

@@ -45,6 +45,8 @@ export interface PreparedExchange {
   /** Which of the app's client secrets the request shows, and how many there are. */
   secretIndex: number;
   secretCount: number;
+  /** Where the request goes, by which the app's gate is found; null: a variable is missing. */
+  tokenHost: string | null;
 }
 
 /** Why no token request is made. */
@@ -99,6 +101,11 @@ export async function prepareExchange(
       accessToken: secrets.accessToken,
       secretIndex,
       secretCount: clientSecrets.length,
+      tokenHost: dependencies.providers.tokenHost(
+        app.provider,
+        app.overrides,
+        connection.variables,
+      ),
       request: {
         definition,
         variables: connection.variables,

@@ -196,8 +196,8 @@ export class Exchange {
 
   #claim(prepared: PreparedExchange): Promise<Claim | undefined> {
     const { input, subject, replay, runId } = this.#facts;
-    const { connection, app } = subject;
-    const { deadlinesMs, providers, store } = this.#dependencies;
+    const { connection } = subject;
+    const { deadlinesMs, store } = this.#dependencies;
     const { rotation, limits } = prepared.definition;
     return store.claim({
       claimId: this.#claimId,
@@ -209,7 +209,7 @@ export class Exchange {
       workflowRunId: runId,
       answerWithinMs: answerWithinMs(rotation, deadlinesMs),
       rotationClass: rotation.class,
-      tokenHost: providers.tokenHost(app.provider, app.overrides, connection.variables),
+      tokenHost: prepared.tokenHost,
       sendsKept: limits.perWindow?.count ?? 0,
       isForced: replay === null && isForcedRefresh(connection, input.trigger, connection.readAt),
     });

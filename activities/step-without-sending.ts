@@ -66,7 +66,7 @@ async function storeLateTokens(
 }
 
 /** The connection is uncertain as a matter of fact; says whether its class lets anybody act on it now. */
-export async function resolve(
+async function resolve(
   { store, providers, deadlinesMs }: ExchangeDependencies,
   input: RefreshTokenInput,
   subject: ExchangeSubject,

@@ -30,8 +30,6 @@ export interface ExchangeSubject {
   lastSentAt: Date | null;
   /** As many as the provider's limit counts. */
   recentSends: Date[];
-  /** As the newest claim found it. */
-  tokenHost: string | null;
   /** As the provider announced it; null if it did not. */
   refreshTokenExpiresAt: Date | null;
   app: {

@@ -16,7 +16,6 @@ interface SubjectRow extends ConnectionRow {
   sealed_dpop_key: Buffer | null;
   last_sent_at: Date | null;
   recent_sends: Date[];
-  token_host: string | null;
   refresh_token_expires_at: Date | null;
   client_id: string;
   app_generation: string;
@@ -42,7 +41,7 @@ export async function loadSubject(
   const [row] = await queryStore<SubjectRow & QueryResultRow>(store, {
     name: 'load-exchange-subject',
     text: `select ${connectionColumns}, c.attempt, c.sealed_access_token, c.sealed_refresh_token,
-        c.sealed_dpop_key, c.last_sent_at, c.recent_sends, c.token_host,
+        c.sealed_dpop_key, c.last_sent_at, c.recent_sends,
         c.refresh_token_expires_at,
         a.client_id, a.generation as app_generation, a.sealed_client_secrets, a.overrides, a.limits,
         i.generation as intent_generation, i.attempt as intent_attempt, i.claim_id, i.replays,
@@ -62,7 +61,6 @@ export async function loadSubject(
     sealedDpopKey: row.sealed_dpop_key,
     lastSentAt: row.last_sent_at,
     recentSends: row.recent_sends,
-    tokenHost: row.token_host,
     refreshTokenExpiresAt: row.refresh_token_expires_at,
     app: {
       id: row.app_id,

@@ -85,7 +85,6 @@ export function sampleSubject(
     sealedDpopKey: null,
     lastSentAt: null,
     recentSends: [],
-    tokenHost: null,
     refreshTokenExpiresAt: null,
     app: {
       id: 'a1',
