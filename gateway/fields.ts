@@ -27,6 +27,12 @@ export const identifier = z
   .regex(identifierPattern, 'must be 1 to 255 of A-Z a-z 0-9 . _ : ~ - and neither . nor ..')
   .openapi({ minLength: 1, maxLength: 255 });
 
+/** The path of everything that belongs to one connection. */
+export const connectionParams = z.object({ id: identifier.openapi({ example: 'demo' }) });
+
+/** A route that takes no query parameters refuses every one. */
+export const noQuery = z.strictObject({});
+
 /** Text of one line. */
 export const line = z
   .string()

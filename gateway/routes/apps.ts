@@ -14,6 +14,7 @@ import {
   freeObject,
   identifier,
   line,
+  noQuery,
   pageQuery,
   pemSecret,
   privateKeyText,
@@ -21,6 +22,7 @@ import {
   wholeJsonNumber,
 } from '../fields.ts';
 import type { GatewayApp } from '../gateway-env.ts';
+import { pageResponse } from '../page-response.ts';
 import { present } from '../present.ts';
 import { problemResponses, problemsOfBodies, problemsOfCallers } from '../problem-responses.ts';
 import { scopes } from '../security-schemes.ts';
@@ -135,7 +137,6 @@ const appExample = {
 };
 
 const params = z.object({ app_id: identifier.openapi({ example: 'demo' }) });
-const query = z.strictObject({});
 const answered = (description: string) => ({
   description,
   content: { 'application/json': { schema: appAnswer, example: appExample } },
@@ -153,7 +154,7 @@ const putAppRoute = createRoute({
     'What the body leaves out stays. A body that may send credentials to another host must bring all stored credentials again. New credentials end a pause of the app.',
   request: {
     params,
-    query,
+    query: noQuery,
     body: {
       required: true,
       content: {
@@ -209,7 +210,7 @@ const getAppRoute = createRoute({
   summary: 'An app; never its secrets',
   description:
     'Tells how many client secrets it has, and whether a key and a certificate are there.',
-  request: { params, query },
+  request: { params, query: noQuery },
   responses: {
     200: answered('The app.'),
     ...problemResponses([...appProblems, 'app_not_found']),
@@ -225,7 +226,7 @@ const resumeAppRoute = createRoute({
   summary: 'End a pause of an app, after its registration was put right at the provider',
   description:
     'May be repeated. The connections of the app refresh again, spread over up to 300 s, one at a time until one succeeds.',
-  request: { params, query },
+  request: { params, query: noQuery },
   responses: {
     200: answered('The app; its connections are refreshed again, spread over time.'),
     ...problemResponses([...appProblems, 'app_not_found']),
@@ -240,7 +241,7 @@ const deleteAppRoute = createRoute({
   security: scopes('apps:write'),
   summary: 'Delete an app that no connection uses',
   description: 'Its credentials are deleted with it.',
-  request: { params, query },
+  request: { params, query: noQuery },
   responses: {
     204: { description: 'Deleted.' },
     ...problemResponses([...appProblems, 'app_not_found', 'app_in_use']),
@@ -257,17 +258,7 @@ const listAppsRoute = createRoute({
   description: 'In the order of their ids.',
   request: { query: z.strictObject(pageQuery) },
   responses: {
-    200: {
-      description: 'A page; next_cursor is null on the last.',
-      content: {
-        'application/json': {
-          schema: z
-            .object({ items: z.array(appAnswer), next_cursor: z.string().nullable() })
-            .openapi('AppPage'),
-          example: { items: [appExample], next_cursor: null },
-        },
-      },
-    },
+    200: pageResponse({ name: 'AppPage', item: appAnswer, example: appExample }),
     ...problemResponses(appProblems),
   },
 });

@@ -24,17 +24,20 @@ import { callerOf, requireTenant } from '../admit-callers.ts';
 import { answerJson } from '../answer-json.ts';
 import {
   answeredInstant,
+  connectionParams,
   connectionStatusField,
   freeObject,
   identifier,
   instant,
   line,
+  noQuery,
   pageQuery,
   privateKeyText,
   secret,
   wholeJsonNumber,
 } from '../fields.ts';
 import type { GatewayApp } from '../gateway-env.ts';
+import { pageResponse } from '../page-response.ts';
 import { present } from '../present.ts';
 import { problemResponses, problemsOfBodies, problemsOfCallers } from '../problem-responses.ts';
 import { scopes } from '../security-schemes.ts';
@@ -116,7 +119,7 @@ const connectionInput = z
     not: { properties: { expires_in: {}, expires_at: {} }, required: ['expires_in', 'expires_at'] },
   });
 
-const connectionExample = {
+const connectionExample: z.output<typeof connectionAnswer> = {
   id: 'acme-salesforce',
   tenant_id: 'acme',
   app_id: 'salesforce',
@@ -138,7 +141,6 @@ const connectionExample = {
   updated_at: '2026-11-23T19:30:00.000Z',
 };
 
-const params = z.object({ id: identifier.openapi({ example: 'demo' }) });
 const connectionProblems = [...problemsOfCallers, 'store_unavailable'] as const;
 const imported = (description: string) => ({
   description,
@@ -155,8 +157,8 @@ const putConnectionRoute = createRoute({
   description:
     'New credentials win over any refresh in flight and end verdict, uncertainty and waiting; what the body leaves out stays. Idempotent by the refresh token: the one stored now updates only the rest, one that this connection held before changes nothing. Tenant and app never change.',
   request: {
-    params,
-    query: z.strictObject({}),
+    params: connectionParams,
+    query: noQuery,
     body: {
       required: true,
       content: {
@@ -201,7 +203,7 @@ const getConnectionRoute = createRoute({
   security: scopes('connections:read'),
   summary: 'Status of a connection; never its tokens',
   description: 'Derived when it is asked for, from what is stored.',
-  request: { params, query: z.strictObject({}) },
+  request: { params: connectionParams, query: noQuery },
   responses: {
     200: {
       description: 'The connection.',
@@ -228,17 +230,11 @@ const listConnectionsRoute = createRoute({
     }),
   },
   responses: {
-    200: {
-      description: 'A page; next_cursor is null on the last.',
-      content: {
-        'application/json': {
-          schema: z
-            .object({ items: z.array(connectionAnswer), next_cursor: z.string().nullable() })
-            .openapi('ConnectionPage'),
-          example: { items: [connectionExample], next_cursor: null },
-        },
-      },
-    },
+    200: pageResponse({
+      name: 'ConnectionPage',
+      item: connectionAnswer,
+      example: connectionExample,
+    }),
     ...problemResponses(connectionProblems),
   },
 });
@@ -269,32 +265,22 @@ const listAttemptsRoute = createRoute({
   security: scopes('connections:read'),
   summary: 'How the newest attempts to refresh a connection ended',
   description: 'The newest first; 50 are kept.',
-  request: { params, query: z.strictObject(pageQuery) },
+  request: { params: connectionParams, query: z.strictObject(pageQuery) },
   responses: {
-    200: {
+    200: pageResponse({
+      name: 'AttemptPage',
+      item: attemptFields,
       description: 'The newest first, at most 50 in all; next_cursor is null on the last page.',
-      content: {
-        'application/json': {
-          schema: z
-            .object({ items: z.array(attemptFields), next_cursor: z.string().nullable() })
-            .openapi('AttemptPage'),
-          example: {
-            items: [
-              {
-                at: '2026-11-23T19:30:01.000Z',
-                outcome: 'waiting',
-                class: 'transient',
-                code: 'http_503',
-                duration_ms: 212,
-                trigger: 'read',
-                run_id: '019ab3c4-5d6e-7f80-9123-456789abcdef',
-              },
-            ],
-            next_cursor: null,
-          },
-        },
+      example: {
+        at: '2026-11-23T19:30:01.000Z',
+        outcome: 'waiting',
+        class: 'transient',
+        code: 'http_503',
+        duration_ms: 212,
+        trigger: 'read',
+        run_id: '019ab3c4-5d6e-7f80-9123-456789abcdef',
       },
-    },
+    }),
     ...problemResponses([...connectionProblems, 'connection_not_found']),
   },
 });

@@ -6,8 +6,9 @@ import type {
   ProviderDirectory,
 } from '../../connections/provider-directory.ts';
 import { answerJson } from '../answer-json.ts';
-import { identifier, pageQuery } from '../fields.ts';
+import { identifier, noQuery, pageQuery } from '../fields.ts';
 import type { GatewayApp } from '../gateway-env.ts';
+import { pageResponse } from '../page-response.ts';
 import { problemResponses, problemsOfCallers } from '../problem-responses.ts';
 import { scopes } from '../security-schemes.ts';
 
@@ -49,7 +50,7 @@ const providerAnswer = z
   })
   .openapi('Provider');
 
-const providerExample = {
+const providerExample: z.output<typeof providerAnswer> = {
   name: 'zendesk',
   display_name: 'Zendesk',
   docs: ['https://developer.zendesk.com/api-reference/ticketing/oauth/grant_type_tokens/'],
@@ -86,17 +87,7 @@ const listProvidersRoute = createRoute({
     'In the order of their names: the definitions that come with the service and those of PROVIDERS_FILE, without the overrides of any app.',
   request: { query: z.strictObject(pageQuery) },
   responses: {
-    200: {
-      description: 'A page; next_cursor is null on the last.',
-      content: {
-        'application/json': {
-          schema: z
-            .object({ items: z.array(providerAnswer), next_cursor: z.string().nullable() })
-            .openapi('ProviderPage'),
-          example: { items: [providerExample], next_cursor: null },
-        },
-      },
-    },
+    200: pageResponse({ name: 'ProviderPage', item: providerAnswer, example: providerExample }),
     ...problemResponses(problemsOfCallers),
   },
 });
@@ -111,7 +102,7 @@ const getProviderRoute = createRoute({
   description: 'What an app of it inherits, and what its connections must say.',
   request: {
     params: z.object({ name: identifier.openapi({ example: 'zendesk' }) }),
-    query: z.strictObject({}),
+    query: noQuery,
   },
   responses: {
     200: {

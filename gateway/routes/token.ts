@@ -5,8 +5,9 @@ import { callerOf, requireScope } from '../admit-callers.ts';
 import { answerJson } from '../answer-json.ts';
 import {
   answeredInstant,
+  connectionParams,
   connectionStatusField,
-  identifier,
+  noQuery,
   wholeJsonNumber,
   wholeNumber,
 } from '../fields.ts';
@@ -81,8 +82,6 @@ const tokenProblems = [
   'refresh_engine_unavailable',
 ] as const;
 
-const params = z.object({ id: identifier.openapi({ example: 'demo' }) });
-
 const readTokenRoute = createRoute({
   method: 'get',
   path: '/v1/connections/{id}/token',
@@ -93,7 +92,7 @@ const readTokenRoute = createRoute({
   description:
     'Answers the stored token while it satisfies the demand, whatever the status of the connection; refreshes it first where it has expired or has less than `min_ttl_seconds` left, and waits for that. A token stored after the call arrived satisfies any `min_ttl_seconds`. HEAD answers what is stored and never refreshes.',
   request: {
-    params,
+    params: connectionParams,
     query: z.strictObject({
       min_ttl_seconds: wholeNumber(0, minTtlMaxSeconds)
         .optional()
@@ -121,8 +120,8 @@ const refreshTokenRoute = createRoute({
   description:
     'Without a body: refresh if due. `tokens:refresh` is needed for `force` and `rejected_token_version`; together they are limited to 6 a minute for each connection, and they never override a limit of the provider.',
   request: {
-    params,
-    query: z.strictObject({}),
+    params: connectionParams,
+    query: noQuery,
     body: {
       content: {
         'application/json': {
