@@ -3,6 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const lookEveryMs = 2_000;
+/** After a change it looks again so soon, whether all has been written. */
+const settleMs = 200;
 
 /** The text of each file in the order of the paths, or why it could not be read. */
 export type FileContents = (string | Error)[];
@@ -30,21 +32,23 @@ export function watchFiles(options: {
   let reported = fingerprint(options.known);
   let seenLast = reported;
 
-  async function look(): Promise<void> {
+  /** Returns whether all stayed as it was. */
+  async function look(): Promise<boolean> {
     const contents = await Promise.all(paths.map(readText));
-    if (closing.signal.aborted) return;
     const seen = fingerprint(contents);
     const isSettled = seen === seenLast;
     seenLast = seen;
-    if (!isSettled || seen === reported) return;
-    reported = seen;
-    onChange(contents);
+    if (isSettled && seen !== reported && !closing.signal.aborted) {
+      reported = seen;
+      onChange(contents);
+    }
+    return isSettled;
   }
 
   async function keepLooking(): Promise<void> {
-    while (!closing.signal.aborted) {
-      await sleep(intervalMs, undefined, { ref: false, signal: closing.signal });
-      await look();
+    for (let pauseMs = intervalMs; !closing.signal.aborted;) {
+      await sleep(pauseMs, undefined, { ref: false, signal: closing.signal });
+      pauseMs = (await look()) ? intervalMs : Math.min(intervalMs, settleMs);
     }
   }
   // It ends only by being closed: `look` reports what cannot be read instead of throwing.

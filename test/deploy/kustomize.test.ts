@@ -131,6 +131,7 @@ describe('deploy/kustomize', () => {
   it.each([
     ['dev', 'gateway', 'disabled'],
     ['dev', 'worker', undefined],
+    ['production', 'gateway', 'mtls'],
     ['production', 'worker', undefined],
   ] as const)('sets what the process accepts: %s, %s', async (overlay, name, tlsMode) => {
     const { authority, key, cert } = await issueCertificates(['token-manager']);
