@@ -62,6 +62,19 @@ export type WaitingReason =
   | 'provider_answer_unusable'
   | 'key_service_unavailable';
 
+/** What the feed and webhooks tell of: transitions, each once. `connection.refreshed` only where asked for. */
+export const eventTypes = [
+  'connection.refreshed',
+  'connection.reauthorization_required',
+  'connection.reauthorize_soon',
+  'connection.recovered',
+  'connection.scope_changed',
+  'connection.revocation_failed',
+  'app.misconfigured',
+  'app.recovered',
+] as const;
+export type EventType = (typeof eventTypes)[number];
+
 /** Input of the Workflow `refreshConnection`. */
 export interface RefreshConnectionInput {
   connectionId: string;

@@ -1,4 +1,5 @@
 import { TokenManagerError } from '../client/contract.ts';
+import { announceAppEvent } from './announce-event.ts';
 import {
   bringsCredentials,
   formatAppCredentials,
@@ -105,11 +106,15 @@ export function createAppRegistry(dependencies: {
     async resume(appId) {
       const [row] = await queryStore<AppRow>(store, {
         name: 'resume-app',
-        text: `with resumed as (
+        text: `with target as materialized (
+            select id as target_id, paused_reason as before from apps where id = $1 for update
+          ), resumed as (
             update apps set paused_until = null, paused_reason = null, updated_at = now()
-            where id = $1 returning *
+            from target where id = target_id returning apps.*, target.before
           ), forgotten as (
             delete from app_gates g using resumed where g.app_id = resumed.id
+          ), announced as (
+            ${announceRecovery('resumed a')}
           )
           select ${appColumns} from resumed`,
         values: [appId],
@@ -180,7 +185,10 @@ export function createAppRegistry(dependencies: {
           }
         : {
             name: 'update-app',
-            text: `with written as (update apps set provider = $2, client_id = $3,
+            text: `with target as materialized (
+              select id as target_id, paused_reason as before from apps
+              where id = $1 and generation = $13 for update
+            ), written as (update apps set provider = $2, client_id = $3,
                 generation = generation + case when $4::integer is null then 0 else 1 end,
                 client_secret_count = coalesce($4, client_secret_count),
                 sealed_client_secrets = coalesce($5, sealed_client_secrets),
@@ -191,8 +199,10 @@ export function createAppRegistry(dependencies: {
                 paused_until = case when not $14::boolean then paused_until end,
                 paused_reason = case when not $14::boolean then paused_reason end,
                 updated_at = now()
-              where id = $1 and generation = $13
-              returning *
+              from target where id = target_id
+              returning apps.*, target.before
+            ), announced as (
+              ${announceRecovery('written a')}
             ), forgotten as (
               delete from app_gates g using written where g.app_id = written.id and $14::boolean
             )
@@ -240,6 +250,16 @@ export function createAppRegistry(dependencies: {
       throw error;
     }
   }
+}
+
+/** SQL: whatever ended the pause of `a`, whose reason `before` was, nobody has told of it. */
+function announceRecovery(source: string): string {
+  return announceAppEvent({
+    type: 'app.recovered',
+    source,
+    condition: 'a.before is not null and a.paused_reason is null',
+    data: `jsonb_build_object('after', a.before)`,
+  });
 }
 
 type CredentialFacts = Pick<App, 'privateKeyType' | 'clientCertificateExpiresAt'>;

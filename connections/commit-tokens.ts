@@ -1,3 +1,4 @@
+import { announceEvent } from './announce-event.ts';
 import { logAttempt } from './attempts-log.ts';
 import type { AttemptRecord, CommitOutcome, Fence, LateFence, SealedTokens } from './exchange.ts';
 import { queryStore, type Queryable } from './store-query.ts';
@@ -5,6 +6,17 @@ import { tellTokenChange } from './token-notices.ts';
 import type { SealedValue } from './token-vault.ts';
 
 const roundsMax = 8;
+
+interface Announcing {
+  /** Whether somebody wants an event of each refresh. */
+  announcesRefreshes: boolean;
+}
+
+/** SQL: the scopes of one list, separated by spaces or commas, that the other lacks; their order is nothing. */
+function scopesMissing(list: string, other: string): string {
+  const scopesOf = (text: string) => `select regexp_split_to_table(trim(${text}), '[\\s,]+')`;
+  return `array(${scopesOf(list)} except ${scopesOf(other)} order by 1)`;
+}
 
 /**
  * Stores the tokens of one attempt. They lose only to a newer generation or to tokens of a later
@@ -16,11 +28,12 @@ export async function commitTokens(
   fence: Fence,
   tokens: SealedTokens,
   record: AttemptRecord | null,
-  sealedResult: () => SealedValue,
+  { sealedResult, announcesRefreshes }: { sealedResult: () => SealedValue } & Announcing,
 ): Promise<CommitOutcome> {
   let newest = fence.attempt;
   for (let round = 0; round < roundsMax; round += 1) {
-    if (await commitAt(store, { ...fence, attempt: newest }, tokens, record)) return 'stored';
+    if (await commitAt(store, { ...fence, attempt: newest }, tokens, record, announcesRefreshes))
+      return 'stored';
     const position = await readPosition(store, fence.connectionId);
     if (position?.generation !== fence.generation) return 'superseded';
     newest = position.attempt;
@@ -41,17 +54,18 @@ export function commitLateTokens(
   fence: LateFence,
   tokens: SealedTokens,
   record: AttemptRecord | null,
+  { announcesRefreshes }: Announcing,
 ): Promise<boolean> {
-  return commitAt(store, fence, tokens, record);
+  return commitAt(store, fence, tokens, record, announcesRefreshes);
 }
 
-const newestAttempt = `select c.id, c.tenant_id, c.app_id, c.verdict from connections c
+const newestAttempt = `select c.id, c.tenant_id, c.app_id, c.verdict, c.scope from connections c
         where c.id = $1 and c.generation = $2 and c.attempt = $3 for update`;
 /** The intent is locked too: late tokens come into it without touching the connection's row. */
-const newestLateTokens = `select c.id, c.tenant_id, c.app_id, c.verdict from connections c
+const newestLateTokens = `select c.id, c.tenant_id, c.app_id, c.verdict, c.scope from connections c
         join refresh_intents i on i.connection_id = c.id
           and i.generation = c.generation and i.attempt = c.attempt
-        where c.id = $1 and c.generation = $2 and c.attempt = $3 and i.late_attempt = $24
+        where c.id = $1 and c.generation = $2 and c.attempt = $3 and i.late_attempt = $25
         for update of c, i`;
 
 /** One compare-and-swap: only while the position of the connection is the one that was read. */
@@ -60,6 +74,7 @@ async function commitAt(
   position: Fence & { lateAttempt?: number },
   tokens: SealedTokens,
   record: AttemptRecord | null,
+  announcesRefreshes: boolean,
 ): Promise<boolean> {
   const isLate = position.lateAttempt !== undefined;
   const rows = await queryStore(store, {
@@ -101,10 +116,32 @@ async function commitAt(
         durationMs: '$21::integer',
         trigger: '$22',
         runId: '$23',
-      })}, announced as (
-        insert into events (type, tenant_id, app_id, connection_id, data)
-        select 'connection.recovered', t.tenant_id, t.app_id, t.id, jsonb_build_object('after', t.verdict)
-        from target t join stored on stored.id = t.id where t.verdict is not null
+      })}, recovered as (
+        ${announceEvent({
+          type: 'connection.recovered',
+          source: 'target t join stored s on s.id = t.id',
+          condition: 't.verdict is not null',
+          data: `jsonb_build_object('after', t.verdict)`,
+        })}
+      ), rescoped as (
+        select t.id, t.tenant_id, t.app_id,
+          ${scopesMissing('t.scope', '$11')} as removed, ${scopesMissing('$11', 't.scope')} as added
+        from target t join stored s on s.id = t.id
+        where $4 and t.scope <> $11
+      ), scope_changed as (
+        ${announceEvent({
+          type: 'connection.scope_changed',
+          source: 'rescoped t',
+          condition: 'cardinality(t.removed) + cardinality(t.added) > 0',
+          data: `jsonb_build_object('removed', t.removed, 'added', t.added)`,
+        })}
+      ), refreshed as (
+        ${announceEvent({
+          type: 'connection.refreshed',
+          source: 'stored t',
+          condition: '$4 and $24',
+          data: `jsonb_build_object('token_version', t.token_version)`,
+        })}
       )
       select s.id,
         case when $4 or t.verdict is not null then ${tellTokenChange('s.id')} end
@@ -133,6 +170,7 @@ async function commitAt(
       record?.durationMs ?? null,
       record?.trigger ?? null,
       record?.runId ?? null,
+      announcesRefreshes,
       ...(isLate ? [position.lateAttempt] : []),
     ],
   });

@@ -61,13 +61,21 @@ export interface ExchangeStore {
   ): Promise<void>;
 }
 
-export function createExchangeStore(store: Queryable): ExchangeStore {
+/** `announcesRefreshes`: whether each refresh is an event now; default: never. */
+export function createExchangeStore(
+  store: Queryable,
+  announcesRefreshes: () => boolean = () => false,
+): ExchangeStore {
   return {
     load: (connectionId) => loadSubject(store, connectionId),
     claim: (request) => claimRefresh(store, request),
     commit: (fence, tokens, record, sealedResult) =>
-      commitTokens(store, fence, tokens, record, sealedResult),
-    commitLate: (fence, tokens, record) => commitLateTokens(store, fence, tokens, record),
+      commitTokens(store, fence, tokens, record, {
+        sealedResult,
+        announcesRefreshes: announcesRefreshes(),
+      }),
+    commitLate: (fence, tokens, record) =>
+      commitLateTokens(store, fence, tokens, record, { announcesRefreshes: announcesRefreshes() }),
     settle: (settlement) =>
       settlement.class === 'permanent'
         ? settleVerdict(store, settlement)

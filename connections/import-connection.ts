@@ -1,5 +1,6 @@
 import { TokenManagerError } from '../client/contract.ts';
 import type { Secret } from '../platform/secret.ts';
+import { announceEvent } from './announce-event.ts';
 import type { ProviderFacts } from './app.ts';
 import {
   connectionColumns,
@@ -241,9 +242,12 @@ const replaceText = `with target as (
     select id, $12 from stored where $12::bytea is not null
     on conflict (connection_id, fingerprint) do update set held_at = now()
   ), announced as (
-    insert into events (type, tenant_id, app_id, connection_id, data)
-    select 'connection.recovered', t.tenant_id, t.app_id, t.id, jsonb_build_object('after', t.verdict)
-    from target t join stored on stored.id = t.id where t.verdict is not null
+    ${announceEvent({
+      type: 'connection.recovered',
+      source: 'target t join stored s on s.id = t.id',
+      condition: 't.verdict is not null',
+      data: `jsonb_build_object('after', t.verdict)`,
+    })}
   )
   select id, ${tellTokenChange('id')} from stored`;
 

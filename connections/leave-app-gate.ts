@@ -1,3 +1,4 @@
+import { announceAppEvent } from './announce-event.ts';
 import type { GateEnd, GateEntry } from './app-gate.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 
@@ -68,8 +69,11 @@ async function noteSuccess(store: Queryable, entry: GateEntry): Promise<void> {
         from paused, touched where a.id = paused.id
         returning a.id, paused.paused_reason
       )
-      insert into events (type, tenant_id, app_id, data)
-      select 'app.recovered', '', r.id, jsonb_build_object('after', r.paused_reason) from recovered r`,
+      ${announceAppEvent({
+        type: 'app.recovered',
+        source: 'recovered a',
+        data: `jsonb_build_object('after', a.paused_reason)`,
+      })}`,
     values: [entry.gateId, entry.appId, entry.claimId],
   });
 }
@@ -113,9 +117,12 @@ async function noteRefusal(
           and (app.paused_reason is null or app.paused_until <= clock_timestamp())
         returning a.id, app.paused_reason is null as is_news
       )
-      insert into events (type, tenant_id, app_id, data)
-      select 'app.misconfigured', '', s.id, jsonb_build_object('code', $6::text)
-      from stopped s where s.is_news`,
+      ${announceAppEvent({
+        type: 'app.misconfigured',
+        source: 'stopped a',
+        condition: 'a.is_news',
+        data: `jsonb_build_object('code', $6::text)`,
+      })}`,
     values: [
       entry.gateId,
       entry.appId,

@@ -1,3 +1,4 @@
+import { announceEvent } from './announce-event.ts';
 import { logAttempt } from './attempts-log.ts';
 import type { Fence, Postponement, Settlement, Verdict } from './exchange.ts';
 import { queryStore, type Queryable } from './store-query.ts';
@@ -152,10 +153,11 @@ export async function settleVerdict(store: Queryable, verdict: Verdict): Promise
         trigger: '$7',
         runId: '$8',
       })}, announced as (
-        insert into events (type, tenant_id, app_id, connection_id, data)
-        select 'connection.reauthorization_required', t.tenant_id, t.app_id, t.id,
-          jsonb_build_object('reason', $4::text)
-        from target t join removed r on r.id = t.id
+        ${announceEvent({
+          type: 'connection.reauthorization_required',
+          source: 'target t join removed r on r.id = t.id',
+          data: `jsonb_build_object('reason', $4::text)`,
+        })}
       )
       update connections c set
         verdict = $4, verdict_at = clock_timestamp(), uncertain_since = null,
