@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { TokenManagerError } from '../client/contract.ts';
 import { holdsValidToken, type Connection } from '../connections/connection.ts';
 import type { ConnectionRegistry, TokenReading } from '../connections/registry.ts';
 import type { TokenNotices } from '../connections/token-notices.ts';
@@ -119,7 +120,7 @@ export function createTokenCache(dependencies: {
       return reading;
     }
     // Opened once for the entry and for everybody who shares the SELECT.
-    const opened = reading.open();
+    const opened = openUnlessKeyAway(reading, entries.peek(connectionId));
     try {
       keep(connectionId, select, reading, await opened);
     } catch {
@@ -189,4 +190,16 @@ export function createTokenCache(dependencies: {
     },
     drop,
   };
+}
+
+/** Sealed anew under a key that cannot be had just now, the token that is in memory is still the same. */
+async function openUnlessKeyAway(reading: TokenReading, held?: HeldToken): Promise<Secret> {
+  try {
+    return await reading.open();
+  } catch (error) {
+    const isAway = error instanceof TokenManagerError && error.code === 'key_service_unavailable';
+    const isSame = held?.connection.tokenVersion === reading.connection.tokenVersion;
+    if (!isAway || held === undefined || !isSame) throw error;
+    return held.accessToken;
+  }
 }

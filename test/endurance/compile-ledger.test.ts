@@ -286,13 +286,15 @@ describe('the ledger', () => {
     const states = [state(id)];
     expect(judge({ states, calls: [call(id)] }).verdict).toBe('PASS');
     const before = call(id, {
-      startedAtMs: 3_000,
-      endedAtMs: 3_010,
+      startedAtMs: 3_500,
+      endedAtMs: 3_510,
       status: 200,
       code: null,
       token: { name: `at-${id}-2`, version: 1, refreshed: false, expiresAtMs: lifetimeMs },
     });
     expect(judge({ states, calls: [before, call(id)] }).refusals).toHaveLength(1);
+    const newer = state(id, { atMs: call(id).startedAtMs, tokenVersion: 2 });
+    expect(judge({ states: [...states, newer], calls: [before, call(id)] }).refusals).toEqual([]);
   });
 
   it('fails for a connection that is still uncertain, and says what it waits for', () => {

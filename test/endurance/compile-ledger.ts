@@ -47,6 +47,8 @@ export interface Ledger {
   reads: { calm: LatencySummary; chaos: LatencySummary };
   wrongAnswers: WrongAnswer[];
   refusals: Refusal[];
+  /** Processes that ended by themselves, with the end of their output. */
+  crashes: { name: string; lastWords: string | null }[];
   /** Everything known about each connection that a reason names. */
   details: Record<string, unknown>;
 }
@@ -90,7 +92,7 @@ export function compileLedger(
     ),
     ...told(mismatches, 'count that differs from the provider', (each) => each),
     ...told(crashes, 'process that ended by itself', ({ name, lastWords }) =>
-      [name, lastWords?.trim().split('\n').at(-1) ?? ''].join(': '),
+      [name, tellingLine(lastWords ?? '')].join(': '),
     ),
     ...(byClass.every(({ exchanges }) => exchanges > 0) ? [] : ['a class had no exchange']),
   ];
@@ -115,6 +117,7 @@ export function compileLedger(
     reads: summariseReads(evidence.calls, evidence.strikes),
     wrongAnswers: wrongAnswers.slice(0, detailsMax),
     refusals: refusals.slice(0, detailsMax),
+    crashes: crashes.map(({ name, lastWords }) => ({ name, lastWords })),
     details: Object.fromEntries(
       [...new Set(named)]
         .slice(0, 4 * detailsMax)
@@ -124,6 +127,16 @@ export function compileLedger(
         ]),
     ),
   };
+}
+
+/** What a process said of its end: a native one ends with a stack, whose first words matter. */
+function tellingLine(output: string): string {
+  const lines = output.trim().split('\n');
+  return (
+    lines.findLast((line) => /fatal|assert|panicked|terminate called/i.test(line)) ??
+    lines.at(-1) ??
+    ''
+  );
 }
 
 function totalsOf(

@@ -6,12 +6,18 @@ import type { ConnectionEvidence, Evidence } from './evidence.ts';
 const slackMs = 500;
 /** So long the gateway keeps a token for when PostgreSQL is away. */
 const staleMs = 300_000;
-/** A token that is read this soon after it was stored may be forgotten by the notice of just that. */
-const noticeMs = 1_000;
+/**
+ * A token that is read this soon after it was stored may be forgotten by the notice of just that: the
+ * notice comes over another connection, and neither of two starved processes is in a hurry.
+ */
+const noticeMs = 3_000;
 
 export interface Refusal {
   call: CallRecord;
   validUntilMs: number;
+  /** When the token was stored, and the newest read that should have left it in memory. */
+  storedAtMs: number;
+  readBefore: CallRecord | null;
 }
 
 /**
@@ -28,26 +34,38 @@ export function judgeRefusals(
   );
   const reads = readsOf(evidence.calls);
   return refused.flatMap((call) => {
-    const stored = sorted
-      .get(call.connectionId)
-      ?.states.findLast(({ atMs }) => atMs + slackMs <= call.startedAtMs);
+    const states = sorted.get(call.connectionId)?.states ?? [];
+    const stored = states.findLast(({ atMs }) => atMs + slackMs <= call.startedAtMs);
     if (stored?.expiresAtMs == null || stored.expiresAtMs - slackMs <= call.endedAtMs) return [];
-    if (call.code === 'store_unavailable' && isCold(call, stored, reads)) {
-      return [];
-    }
-    return [{ call, validUntilMs: stored.expiresAtMs }];
+    const readBefore = readIntoMemory(call, stored, reads) ?? null;
+    const isExcused = readBefore === null || isOvertaken(call, stored, states);
+    if (call.code === 'store_unavailable' && isExcused) return [];
+    return [{ call, validUntilMs: stored.expiresAtMs, storedAtMs: stored.atMs, readBefore }];
   });
 }
 
-/** The process did not have the token in memory: nothing that it read after the token was stored. */
-function isCold(call: CallRecord, stored: StateRecord, reads: Map<string, CallRecord[]>): boolean {
-  const inMemory = reads.get(readKey(call)) ?? [];
-  return !inMemory.some(
-    ({ token, startedAtMs, endedAtMs }) =>
-      token?.version === stored.tokenVersion &&
-      startedAtMs > stored.atMs + noticeMs &&
-      startedAtMs > call.startedAtMs - staleMs &&
-      endedAtMs < call.startedAtMs,
+/** The newest read by which this process has the token in memory; without one it does not have it. */
+function readIntoMemory(
+  call: CallRecord,
+  stored: StateRecord,
+  reads: Map<string, CallRecord[]>,
+): CallRecord | undefined {
+  return reads
+    .get(readKey(call))
+    ?.findLast(
+      ({ token, startedAtMs, endedAtMs }) =>
+        token?.version === stored.tokenVersion &&
+        startedAtMs > stored.atMs + noticeMs &&
+        startedAtMs > call.startedAtMs - staleMs &&
+        endedAtMs < call.startedAtMs,
+    );
+}
+
+/** A newer token was stored before the call ended: its notice takes the older one out of memory. */
+function isOvertaken(call: CallRecord, stored: StateRecord, states: readonly StateRecord[]) {
+  return states.some(
+    ({ atMs, tokenVersion }) =>
+      tokenVersion > stored.tokenVersion && atMs <= call.endedAtMs + slackMs,
   );
 }
 

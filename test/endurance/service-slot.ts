@@ -7,7 +7,7 @@ import type { Reaper } from './reaper.ts';
 
 const program = join(import.meta.dirname, 'service-main.mjs');
 const readyLimitMs = 60_000;
-const outputTailLength = 4_000;
+const outputTailLength = 16_000;
 
 /** One process from start to end, by the name that PostgreSQL knows it by. */
 export interface Life {

@@ -191,6 +191,15 @@ describe('an entry', () => {
     expect(cache.findStale('c1')).toBeUndefined();
   });
 
+  it('keeps a token that it holds while the key of the row cannot be had, and not a newer one', async () => {
+    const { cache, state } = createFakes();
+    await cache.read('c1');
+    state.openFails = new TokenManagerError('key_service_unavailable');
+    const again = await cache.read('c1');
+    expect((await again?.open())?.reveal()).toBe('access-c1-7');
+    expect(cache.findStale('c1')).toBeDefined();
+  });
+
   it('gives way to newer ones beyond the bound, the oldest first', async () => {
     expect(cachedTokensMax).toBe(100_000);
     const { cache, rows } = createFakes({ entriesMax: 3 });
