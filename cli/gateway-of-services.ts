@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Client } from '@temporalio/client';
+import { createEventFeed } from '../connections/event-feed.ts';
 import { countConnections } from '../connections/connection-registry.ts';
 import { listenForTokenNotices } from '../connections/token-notice-listener.ts';
 import type { TokenNotices } from '../connections/token-notices.ts';
@@ -60,6 +61,7 @@ export async function composeGatewayOfServices(
   const composing = composeGateway({
     connections: services.connections,
     apps: services.apps,
+    events: createEventFeed(pool),
     providers: createProviderDirectory(services.providers),
     ...(tokenNotices !== undefined && {
       tokenCache: { seconds: config.tokenCacheSeconds, notices: tokenNotices },

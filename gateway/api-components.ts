@@ -10,6 +10,10 @@ export const apiTags = [
   { name: 'Tokens', description: 'What a product calls: the access token of a connection.' },
   { name: 'Connections', description: 'Import, status and attempts of connections.' },
   { name: 'Apps', description: 'Registrations of OAuth clients.' },
+  {
+    name: 'Events',
+    description: 'What happens to connections, for those who do not want to poll.',
+  },
   { name: 'Providers', description: 'The catalogue of providers.' },
   { name: 'Probes', description: 'What load balancers and orchestrators ask.' },
   { name: 'Documents', description: 'What describes the service itself.' },

@@ -3,6 +3,7 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { problemKinds, TokenManagerError } from '../client/contract.ts';
 import type { AppRegistry, ConnectionRegistry } from '../connections/registry.ts';
+import type { EventFeed } from '../connections/event-feed.ts';
 import type { ProviderDirectory } from '../connections/provider-directory.ts';
 import type { TokenNotices } from '../connections/token-notices.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
@@ -31,6 +32,7 @@ import { addAppRoutes } from './routes/apps.ts';
 import { addBuildRoute, type BuildInfo } from './routes/build.ts';
 import { addConnectionRoutes } from './routes/connections.ts';
 import { addDocumentRoutes } from './routes/documents.ts';
+import { addEventRoutes } from './routes/events.ts';
 import { addProbeRoutes } from './routes/probes.ts';
 import { addProblemRoutes } from './routes/problems.ts';
 import { addProviderRoutes } from './routes/providers.ts';
@@ -42,6 +44,7 @@ import { createTokenService } from './token-service.ts';
 export interface GatewayDependencies {
   connections: Pick<ConnectionRegistry, 'readToken' | 'get' | 'list' | 'attempts' | 'put'>;
   apps: AppRegistry;
+  events: EventFeed;
   providers: ProviderDirectory;
   /** Absent: every read of a token is a SELECT. */
   tokenCache?: {
@@ -151,6 +154,7 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
     databaseClock,
   });
   addAppRoutes(app, { apps });
+  addEventRoutes(app, dependencies);
   addProviderRoutes(app, { providers: dependencies.providers });
   addProblemRoutes(app);
   addDocumentRoutes(app, { version: build.version });

@@ -29,6 +29,7 @@ const accessByRoute: Readonly<Record<string, Partial<Record<Method, RouteAccess>
   '/v1/apps': { GET: 'connections:read' },
   '/v1/apps/{app_id}': { GET: 'connections:read', PUT: 'apps:write', DELETE: 'apps:write' },
   '/v1/apps/{app_id}/resume': { POST: 'apps:write' },
+  '/v1/events': { GET: 'events:read' },
   '/v1/providers': { GET: 'connections:read' },
   '/v1/providers/{name}': { GET: 'connections:read' },
 };

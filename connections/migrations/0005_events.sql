@@ -2,12 +2,15 @@
 -- The feed of a caller who sees some tenants only.
 create index events_tenant on events (tenant_id, xid, id);
 
--- The newest event that was deleted for its age: whoever reads on from before it has missed some.
-create table event_horizon (
+-- What cursors of the feed are judged by: one of another epoch is from before a restore, one before the newest
+-- event that was deleted for its age has missed some.
+create table event_feed (
   is_only boolean primary key default true check (is_only),
-  xid xid8 not null,
-  event_id bigint not null
+  epoch integer not null default 1,
+  trimmed_xid xid8 not null default '0',
+  trimmed_id bigint not null default 0
 );
+insert into event_feed default values;
 
 -- How far each endpoint of WEBHOOKS_FILE has got in the feed, and how it fares.
 create table webhook_endpoints (

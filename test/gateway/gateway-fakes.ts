@@ -223,6 +223,7 @@ export function createFakeGateway(options: FakeOptions = {}) {
   const dependencies: GatewayDependencies = {
     connections,
     apps,
+    events: { read: () => Promise.resolve({ items: [], nextCursor: null }) },
     providers: createProviderDirectory(
       createProviderCatalogue({ builtIn: loadBuiltInProviders() }),
     ),

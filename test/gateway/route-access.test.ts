@@ -31,6 +31,7 @@ const routes: [method: string, path: string, needs: Scope | null, body?: object]
   ['PUT', '/v1/apps/:app_id', 'apps:write', registration],
   ['POST', '/v1/apps/:app_id/resume', 'apps:write'],
   ['DELETE', '/v1/apps/:app_id', 'apps:write'],
+  ['GET', '/v1/events', 'events:read'],
   ['GET', '/v1/providers', 'connections:read'],
   ['GET', '/v1/providers/:name', 'connections:read'],
 ];
