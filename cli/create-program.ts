@@ -4,6 +4,7 @@ import { readConfig } from '../platform/config.ts';
 import { loadDatabaseConfig } from '../platform/load-database-config.ts';
 import { startWorkerProcess } from '../worker/main.ts';
 import { startAllInOne } from './all-in-one.ts';
+import { createCallersCommand } from './callers/callers-command.ts';
 import { examine } from './doctor/doctor.ts';
 import { renderJson, renderText, worstState } from './doctor/render-findings.ts';
 import { migrateOnce } from './prepare-database.ts';
@@ -50,6 +51,7 @@ export function createProgram(setting: ProcessSetting): Command {
     .description('check settings, database, Temporal, keys and providers, and say what to do')
     .option('--json', 'as JSON: {"status", "counts", "findings"}')
     .action((options: { json?: boolean }) => runDoctor(setting, options.json === true));
+  program.addCommand(createCallersCommand());
   return program;
 }
 
