@@ -48,7 +48,9 @@ export function createProgram(setting: ProcessSetting): Command {
     .action(runMigrations);
   program
     .command('doctor')
-    .description('check settings, database, Temporal, keys and providers, and say what to do')
+    .description(
+      'check settings, database, Temporal, keys, certificates and providers, and say what to do',
+    )
     .option('--json', 'as JSON: {"status", "counts", "findings"}')
     .action((options: { json?: boolean }) => runDoctor(setting, options.json === true));
   program.addCommand(createCallersCommand());

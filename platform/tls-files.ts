@@ -154,7 +154,8 @@ function expiryOf(
   ];
 }
 
-function parseCertificates(
+/** Those of a file in PEM; tells `fault` why there are none, and then returns none. */
+export function parseCertificates(
   pem: string | undefined,
   fault: (detail: string) => void,
 ): X509Certificate[] {

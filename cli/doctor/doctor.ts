@@ -6,6 +6,7 @@ import { createLogger } from '../../platform/log.ts';
 import { createPostgresPool } from '../../platform/postgres-pool.ts';
 import { createLazyTemporalConnection } from '../../platform/temporal-connections.ts';
 import { readProviders } from '../load-providers.ts';
+import { checkCertificates } from './check-certificates.ts';
 import { checkDatabase } from './check-database.ts';
 import { checkFiles } from './check-files.ts';
 import { checkKeys } from './check-keys.ts';
@@ -33,6 +34,7 @@ export async function examine(config: Config, faults: InputFault[]): Promise<Fin
     settings,
     ...databaseChecks(config, faults, opened),
     ...temporalChecks(config, faults, opened),
+    certificateCheck(config, faults),
     files,
   ];
   try {
@@ -103,6 +105,12 @@ function temporalChecks(
       run: () => checkTemporal(connection, config.temporal, wallMs),
     },
   ];
+}
+
+function certificateCheck({ tls }: Config, faults: InputFault[]): Check {
+  return isAtFault(faults, /^M?TLS_/)
+    ? skipped('certificates', 'its settings are at fault')
+    : { name: 'certificates', run: () => checkCertificates(tls, wallMs) };
 }
 
 function isAtFault(faults: InputFault[], pattern: RegExp): boolean {

@@ -101,6 +101,7 @@ describe('token-manager doctor', () => {
       /^ok +namespace +default exists/m,
       /^ok +attributes +all 5 search attributes/m,
       /^ok +task queue +.* was polled by 1 workers/m,
+      /^ok +certificates +none is needed/m,
       /^ok +files +the permissions of 1 file are in order/m,
       /^0 faults, \d warnings?, \d+ ok$/m,
     ]) {
