@@ -81,6 +81,7 @@ export async function composeGatewayOfServices(
     tracer,
     build: temporal.build,
     logHttpRequests: config.log.httpRequests,
+    debugRequests: config.log.debugRequests,
     host: config.http.host,
     port: config.http.port,
     ...(tls !== undefined && { tls }),

@@ -7,6 +7,7 @@ import type { EventFeed } from '../connections/event-feed.ts';
 import type { ProviderDirectory } from '../connections/provider-directory.ts';
 import type { TokenNotices } from '../connections/token-notices.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
+import type { DebugRequests } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Metrics } from '../platform/metrics.ts';
 import type { Tracer } from '../platform/tracer.ts';
@@ -15,6 +16,7 @@ import { admitCallers } from './admit-callers.ts';
 import { createAdmission, overloaded, type Admission } from './admission.ts';
 import { auditRequests } from './audit-requests.ts';
 import type { Callers } from './callers.ts';
+import { debugRequests } from './debug-requests.ts';
 import {
   isMemoryOnly,
   type GatewayApp,
@@ -74,6 +76,8 @@ export interface GatewayDependencies {
   admission?: Admission;
   /** One line a request. */
   logHttpRequests: boolean;
+  /** Which requests are logged at length. Default: none. */
+  debugRequests?: DebugRequests;
   /** For requests that bring no id of their own. Default: a random UUID. */
   newRequestId?: () => string;
 }
@@ -98,6 +102,11 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   app.notFound((c) => answerProblem(c, new TokenManagerError('not_found'), log));
 
   app.use(observeRequests({ clock, log, metrics, tracer, logHttpRequests, newRequestId }));
+  const { debugRequests: debugMode = 'never' } = dependencies;
+  if (debugMode !== 'never') {
+    const debugLog = log.child({ debug_request: true }, { level: 'info' });
+    app.use(debugRequests(debugMode, { clock, log: debugLog }));
+  }
   app.use(auditRequests(log.child({ audit: true }, { level: 'info' })));
   app.use(admitCallers(callers));
   app.use(readBody);

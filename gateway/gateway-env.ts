@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import type { Span } from '../platform/tracer.ts';
 import type { ProblemCode } from '../client/contract.ts';
 import type { Caller } from './caller.ts';
+import type { DebugRecord } from './debug-requests.ts';
 
 /** Who a client certificate, accepted in the TLS handshake, says is there. */
 export interface ClientIdentity {
@@ -34,6 +35,8 @@ interface GatewayVariables {
   /** The same, for the audit. */
   appId?: string;
   problem?: ProblemCode;
+  /** Only of a request that is logged at length. */
+  debug?: DebugRecord;
   requestBytes?: number;
   responseBytes?: number;
 }

@@ -1,5 +1,6 @@
 import { createMiddleware } from 'hono/factory';
 import { TokenManagerError } from '../client/contract.ts';
+import { outlineBody } from './debug-requests.ts';
 import type { GatewayEnv } from './gateway-env.ts';
 import { bodyFault } from './problem.ts';
 
@@ -22,6 +23,8 @@ export const readBody = createMiddleware<GatewayEnv>(async function readBody(c, 
   const text = await readText(body);
   const sizeBytes = Buffer.byteLength(text);
   c.set('requestBytes', sizeBytes);
+  const debug = c.get('debug');
+  if (debug !== undefined && sizeBytes > 0) debug.body = outlineBody(text);
   const headers = new Headers(c.req.raw.headers);
   if (sizeBytes === 0) headers.delete('Content-Type');
   else headers.set('Content-Type', isJson(headers) ? 'application/json' : notJson);

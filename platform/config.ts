@@ -21,8 +21,8 @@ const tokenCacheDefaultSeconds = 5;
 /** As long as a cached token is kept for an outage of PostgreSQL. */
 const tokenCacheMaxSeconds = 300;
 
-/** Settings of api parts that come later and that it is safe to run without. */
-const withoutEffect = ['DEBUG_REQUESTS_ALLOWED', 'DEBUG_REQUESTS_REQUIRED'] as const;
+/** Which requests are logged at length: none, those that ask for it, every one. */
+export type DebugRequests = 'never' | 'asked' | 'always';
 
 const secretPaths = [
   'LOCAL_KEY_FILE',
@@ -37,7 +37,7 @@ export interface Config extends ListenConfig {
   tls: TlsConfig;
   /** Service name in logs, metrics and /build. */
   subsystemName: string;
-  log: { level: LogLevel; httpRequests: boolean };
+  log: { level: LogLevel; httpRequests: boolean; debugRequests: DebugRequests };
   /** Undefined: spans are not exported. */
   tracing: TracingConfig | undefined;
   database: DatabaseConfig;
@@ -99,6 +99,7 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
     log: {
       level: settings.oneOf('LOG_LEVEL', logLevels, 'info'),
       httpRequests: settings.boolean('LOG_HTTP_REQUESTS', true),
+      debugRequests: readDebugRequests(settings),
     },
     tracing: readTracing(settings),
     database: readDatabase(settings),
@@ -149,6 +150,19 @@ function readSubsystemName(settings: Settings): string {
   return name;
 }
 
+function readDebugRequests(settings: Settings): DebugRequests {
+  const isAllowed = settings.boolean('DEBUG_REQUESTS_ALLOWED', false);
+  const isRequired = settings.boolean('DEBUG_REQUESTS_REQUIRED', false);
+  if (isRequired && !isAllowed) {
+    settings.fault(
+      'DEBUG_REQUESTS_REQUIRED',
+      'is true without DEBUG_REQUESTS_ALLOWED; set that to true as well, or leave both away',
+    );
+  }
+  if (isRequired) return 'always';
+  return isAllowed ? 'asked' : 'never';
+}
+
 function readLocalKeyFile(settings: Settings): string {
   const path = settings.readablePath('LOCAL_KEY_FILE');
   const allowed = settings.boolean('ALLOW_LOCAL_KEYS', false);
@@ -176,17 +190,7 @@ function refuseUnbuilt(settings: Settings): void {
 }
 
 function readWarnings(settings: Settings): string[] {
-  const [allowed, required] = withoutEffect.map((name) => settings.boolean(name, false));
-  if (required === true && allowed !== true) {
-    settings.fault(
-      'DEBUG_REQUESTS_REQUIRED',
-      'is true without DEBUG_REQUESTS_ALLOWED; set that to true as well, or leave both away',
-    );
-  }
-  const warnings = withoutEffect
-    .filter((name) => settings.boolean(name, false))
-    .map((name) => `${name} is set, but what it configures is not built yet: it has no effect`);
-  warnings.push(...libpqWarnings(settings));
+  const warnings = [...libpqWarnings(settings)];
   if (!settings.boolean('FIBER_IMMUTABLE', true)) {
     warnings.push('FIBER_IMMUTABLE=false has no effect: request values are immutable always');
   }

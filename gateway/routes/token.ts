@@ -183,6 +183,7 @@ export function addTokenRoutes(
       mayTrail: true,
     });
     if (c.req.method !== 'HEAD') metrics.tokenReads.inc({ source: answer.source });
+    noteSource(c, answer);
     return answerJson(c, describeToken(answer), 200);
   });
 
@@ -205,6 +206,7 @@ export function addTokenRoutes(
       mayTrail: false,
     });
     metrics.tokenReads.inc({ source: answer.source });
+    noteSource(c, answer);
     return answerJson(c, describeToken(answer), 200);
   });
 }
@@ -221,6 +223,11 @@ function callOf(c: GatewayContext, connectionId: string, waitSeconds = waitDefau
     callerSignal: () => c.req.raw.signal,
     traceparent: c.get('span').traceparent,
   };
+}
+
+function noteSource(c: GatewayContext, { source }: TokenAnswer): void {
+  const debug = c.get('debug');
+  if (debug !== undefined) debug.tokenSource = source;
 }
 
 function describeToken({ connection, accessToken, refreshed, now }: TokenAnswer) {

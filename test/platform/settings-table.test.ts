@@ -177,16 +177,16 @@ const claims: Record<Variable, Record<string, () => void | Promise<void>>> = {
   LOG_HTTP_REQUESTS: {
     'is true': () => takesBoolean('LOG_HTTP_REQUESTS', (c) => c.log.httpRequests, true),
   },
+  // What is logged: test/gateway/debug-requests.test.ts.
   DEBUG_REQUESTS_ALLOWED: {
-    'is false, and a word that is no boolean is refused': () => {
-      expect(faultsOf({ DEBUG_REQUESTS_ALLOWED: 'false' })).toEqual([]);
-      refuses('DEBUG_REQUESTS_ALLOWED', ['yes', '1']);
-    },
+    'is false, and lets callers ask': () =>
+      takesBoolean('DEBUG_REQUESTS_ALLOWED', (c) => c.log.debugRequests === 'asked', false),
   },
   DEBUG_REQUESTS_REQUIRED: {
-    'needs ALLOWED': () => {
+    'needs ALLOWED, and is for every request': () => {
       const ALLOWED = 'DEBUG_REQUESTS_ALLOWED';
-      expect(faultsOf({ DEBUG_REQUESTS_REQUIRED: 'true', [ALLOWED]: 'true' })).toEqual([]);
+      const { log, warnings } = load({ DEBUG_REQUESTS_REQUIRED: 'true', [ALLOWED]: 'true' });
+      expect([log.debugRequests, warnings]).toEqual(['always', []]);
       expect(faultsOf({ DEBUG_REQUESTS_REQUIRED: 'true' }).join()).toContain(ALLOWED);
       refuses('DEBUG_REQUESTS_REQUIRED', ['yes'], { [ALLOWED]: 'true' });
     },
