@@ -1,14 +1,21 @@
 import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ToolMissing } from '../../dev/pinned-tools.mjs';
 import { findSchemathesis } from '../../dev/schemathesis.mjs';
+import { scopes } from '../../gateway/caller.ts';
+import { keyHashOf } from '../../gateway/callers.ts';
 import { startTestStack, type TestStack } from '../support/test-stack.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const settings = join(import.meta.dirname, 'schemathesis');
 /** Nothing listens there: what a refresh of a generated app would call. */
 const deadTokenUrl = 'http://127.0.0.1:9/token';
+/** May do everything; without it every route but the public ones is 401, which is tried too. */
+const key = 'the-key-of-the-test';
+const folder = mkdtempSync(join(tmpdir(), 'schemathesis-'));
 const installLimitMs = 300_000;
 /** A minute and a half alone; longer beside other tests. */
 const runLimitMs = 480_000;
@@ -24,7 +31,10 @@ beforeAll(async () => {
     if (!(error instanceof ToolMissing)) throw error;
     missing = error.message;
   }
-  stack = await startTestStack();
+  const policy = join(folder, 'callers.json');
+  const caller = { name: 'schemathesis', key_hashes: [keyHashOf(key)], scopes, tenants: '*' };
+  writeFileSync(policy, JSON.stringify({ callers: [caller] }));
+  stack = await startTestStack({ env: { CALLERS_FILE: policy, HOST: '127.0.0.1' }, key });
   // What the examples of the document name.
   await stack.call('PUT', '/v1/apps/demo', {
     provider: 'generic',
@@ -40,7 +50,10 @@ beforeAll(async () => {
     expires_in: 86_400,
   });
 }, installLimitMs);
-afterAll(() => stack.close());
+afterAll(async () => {
+  await stack.close();
+  rmSync(folder, { recursive: true });
+});
 
 describe('the OpenAPI document, tried by Schemathesis', () => {
   it(
@@ -62,6 +75,7 @@ function runSchemathesis(program: string, document: string) {
     'run',
     document,
     '--no-color',
+    ...['--header', `Authorization: Bearer ${key}`],
   ];
   return new Promise<{ failed: boolean; output: string }>((resolve) => {
     // What it keeps for its own commands lies where it runs.

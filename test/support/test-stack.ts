@@ -60,6 +60,8 @@ export interface TestStack {
 export async function startTestStack(
   options: {
     env?: Record<string, string>;
+    /** What every call is made with, where the environment names a policy of callers. */
+    key?: string;
     /** The URL by which the stack, but not the test, reaches its database. */
     connectThrough?: (databaseUrl: string) => Promise<string>;
   } = {},
@@ -113,9 +115,11 @@ export async function startTestStack(
   async function call(method: string, path: string, body?: unknown): Promise<Answer> {
     const response = await fetch(`${origin}${path}`, {
       method,
-      ...(body === undefined
-        ? {}
-        : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+      headers: {
+        ...(options.key !== undefined && { authorization: `Bearer ${options.key}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+      },
+      ...(body !== undefined && { body: JSON.stringify(body) }),
     });
     const text = await response.text();
     return {
