@@ -31,7 +31,24 @@ export function joiningEnvironment(stack: StackFile, freePort: number): string {
     .join(' ');
 }
 
-export function describeStack(stack: StackFile, environment: string, stackFile: string): string {
+/** What curl has to be told under these settings of the gateway, with a space before each; often nothing. */
+export function curlOptions(env: NodeJS.ProcessEnv): string {
+  const key = env['CALLERS_FILE'] === undefined ? '' : " -H 'Authorization: Bearer <a key>'";
+  if (env['TLS_MODE'] === 'enabled') {
+    return ` --cacert ${quoted(env['TLS_CERT_FILE'] ?? '')}${key}`;
+  }
+  if (env['TLS_MODE'] === 'mtls') {
+    return ` --cacert ${quoted(env['MTLS_CERT_FILE'] ?? '')} --cert <yours.pem> --key <yours.key>`;
+  }
+  return key;
+}
+
+export function describeStack(
+  stack: StackFile,
+  texts: { joiningEnvironment: string; curlOptions: string; stackFile: string },
+): string {
+  const { joiningEnvironment: environment, stackFile } = texts;
+  const curl = `curl -s${texts.curlOptions}`;
   return `
 Ready.
 
@@ -44,8 +61,8 @@ Ready.
 
 The token of the demo connection, and a new one:
 
-  curl -s ${stack.gateway}/v1/connections/demo/token
-  curl -s -X POST -H 'Content-Type: application/json' -d '{"force":true}' ${stack.gateway}/v1/connections/demo/token/refresh
+  ${curl} ${stack.gateway}/v1/connections/demo/token
+  ${curl} -X POST -H 'Content-Type: application/json' -d '{"force":true}' ${stack.gateway}/v1/connections/demo/token/refresh
 
 More processes join with
 

@@ -1,19 +1,26 @@
+import type { AppRegistry, ConnectionRegistry } from '../connections/registry.ts';
+import { Secret } from '../platform/secret.ts';
 import type { ServedDemoProvider } from './serve-demo-provider.ts';
 import { SetupError } from './setup-error.ts';
 
 const demoId = 'demo';
 
-/** The app and the connection `demo`, through the same routes as everybody's, if not there yet. */
-export async function registerDemo(gateway: string, provider: ServedDemoProvider): Promise<void> {
-  const { issuer, client } = provider;
+/**
+ * The app and the connection `demo`, if not there yet. By the stores that the routes use, for whatever
+ * TLS_MODE and CALLERS_FILE say of callers, this one is none.
+ */
+export async function registerDemo(
+  { apps, connections }: { apps: AppRegistry; connections: ConnectionRegistry },
+  { issuer, client }: ServedDemoProvider,
+): Promise<void> {
   const tokenUrl = `${issuer}/token`;
-  const app = await call('GET', `${gateway}/v1/apps/${demoId}`);
+  const app = await apps.get(demoId, null);
   // The provider's port may have been changed since; its grants and secret have not.
-  if ((app?.['overrides'] as { token_url?: string } | undefined)?.token_url !== tokenUrl) {
-    await call('PUT', `${gateway}/v1/apps/${demoId}`, {
+  if (app?.overrides['token_url'] !== tokenUrl) {
+    await apps.put(demoId, {
       provider: 'demo',
-      client_id: client.id,
-      client_secrets: [client.secret],
+      clientId: client.id,
+      clientSecrets: [new Secret(client.secret)],
       overrides: {
         token_url: tokenUrl,
         revoke_url: `${tokenUrl}/revocation`,
@@ -21,32 +28,29 @@ export async function registerDemo(gateway: string, provider: ServedDemoProvider
       },
     });
   }
-  if ((await call('GET', `${gateway}/v1/connections/${demoId}`)) !== undefined) return;
-  const grant = await call('POST', `${issuer}/grants`, { connection_id: demoId });
-  await call('PUT', `${gateway}/v1/connections/${demoId}`, {
-    tenant_id: demoId,
-    app_id: demoId,
-    ...grant,
+  if ((await connections.get(demoId, null)) !== undefined) return;
+  const grant = await requestGrant(issuer);
+  await connections.put(demoId, {
+    tenantId: demoId,
+    appId: demoId,
+    accessToken: new Secret(grant.access_token),
+    refreshToken: new Secret(grant.refresh_token),
+    expiresInSeconds: grant.expires_in,
   });
 }
 
-/** The answer's body; undefined for 404. Throws SetupError for any other refusal. */
-async function call(
-  method: 'GET' | 'PUT' | 'POST',
-  url: string,
-  body?: object,
-): Promise<Record<string, unknown> | undefined> {
-  const response = await fetch(url, {
-    method,
-    ...(body === undefined
-      ? {}
-      : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+interface Grant {
+  access_token: string;
+  refresh_token: string;
+  expires_in: number;
+}
+
+async function requestGrant(issuer: string): Promise<Grant> {
+  const response = await fetch(`${issuer}/grants`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ connection_id: demoId }),
   });
-  const answer = (await response.json()) as Record<string, unknown>;
-  if (response.ok) return answer;
-  if (response.status === 404) return undefined;
-  throw new SetupError(
-    `The demo could not be registered: ${method} ${url} answered ${response.status} ` +
-      `${JSON.stringify(answer['code'] ?? answer['error'])} ${JSON.stringify(answer['detail'] ?? '')}`,
-  );
+  if (response.ok) return (await response.json()) as Grant;
+  throw new SetupError(`The demo provider granted nothing: it answered ${response.status}.`);
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { startAllInOne } from '../cli/all-in-one.ts';
+import type { AppRegistry, ConnectionRegistry } from '../connections/registry.ts';
 import { serveProfiles } from '../cli/serve-profiles.ts';
 import type { BuildInfo } from '../gateway/routes/build.ts';
 import type { Config } from '../platform/config.ts';
@@ -17,6 +18,8 @@ export interface RunningService {
   metricsUrl: string | undefined;
   /** Undefined when PPROF_PORT is 0 or there are no profiles on this platform. */
   pprofUrl: string | undefined;
+  apps: AppRegistry;
+  connections: ConnectionRegistry;
   /** Resolves with a readable reason when the worker has ended, wanted or not. */
   ended: Promise<string>;
   /** Drains the gateway, then the worker. */
@@ -47,6 +50,8 @@ export async function startService(config: Config): Promise<RunningService> {
     url: service.gateway.url,
     metricsUrl: service.gateway.metricsUrl,
     pprofUrl: profiles?.url,
+    apps: service.services.apps,
+    connections: service.services.connections,
     ended: service.worker.running.then(
       () => 'The worker has ended.',
       (error: unknown) => `The worker has failed: ${error instanceof Error ? error.message : '?'}`,

@@ -124,7 +124,7 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
     return [started, `on ${new URL(started.url).port}`];
   });
   await step('Demo connection', async () => {
-    await registerDemo(service.url, provider);
+    await registerDemo(service, provider);
     return [undefined, '`demo`'];
   });
 

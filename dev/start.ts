@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 
 import { TokenManagerError } from '../client/contract.ts';
-import { describeStack, joiningEnvironment } from './describe-stack.ts';
+import { curlOptions, describeStack, joiningEnvironment } from './describe-stack.ts';
 import { localDataIn } from './local-data.ts';
 import { findFreePort } from './ports.ts';
 import { SetupError } from './setup-error.ts';
@@ -38,7 +38,12 @@ export async function start(root: string): Promise<void> {
       onEnded: end.byFailure,
     });
     writeFileSync(data.stack, `${JSON.stringify(stack, null, 2)}\n`, { mode: 0o600 });
-    console.log(describeStack(stack, joiningEnvironment(stack, await findFreePort()), data.stack));
+    const texts = {
+      joiningEnvironment: joiningEnvironment(stack, await findFreePort()),
+      curlOptions: curlOptions(process.env),
+      stackFile: data.stack,
+    };
+    console.log(describeStack(stack, texts));
   } catch (error) {
     end.byFailure(readable(error));
   }
