@@ -6,13 +6,17 @@ import type {
   Settlement,
   Verdict,
 } from '../connections/exchange.ts';
+import { validForMs } from '../connections/connection.ts';
 import { isRefusedReplayLost, isReplayCounted } from '../oauth/ambiguity.ts';
 import type { Failure } from '../oauth/failure-class.ts';
 import type { ProviderDefinition } from '../oauth/provider-definition.ts';
 import { settlingMs, type ProviderDeadlinesMs } from '../oauth/rotation.ts';
 import type { AmbiguousAttempt, RefreshTokenInput } from './refresh-step.ts';
 import { isInsideGrace, offeredProbe, resolveAmbiguity } from './resolve-ambiguity.ts';
-import { retryDelayMs } from './retry-delay.ts';
+import { retryDelayMs, unaskedDelayMs } from './retry-delay.ts';
+
+/** So many failures in a row may be a bad minute of the provider. */
+const promptReplays = 5;
 
 /** An attempt whose answer brought no tokens. */
 export interface EndedAttempt {
@@ -66,7 +70,7 @@ function knownEnd(
       isFateOpen: false,
       isReplayCounted: false,
       retryAfterMs,
-      refreshDueAfterMs: retryAfterMs,
+      refreshDueAfterMs: unaskedAfter(attempt, retryAfterMs),
     }),
     decision: 'uncertain',
   };
@@ -141,7 +145,8 @@ function openEnd(
       isFateOpen: true,
       isReplayCounted: isCounted,
       retryAfterMs,
-      refreshDueAfterMs: decision.kind === 'wait' ? decision.forMs : retryAfterMs,
+      refreshDueAfterMs:
+        decision.kind === 'wait' ? decision.forMs : replayDueAfter(attempt, retryAfterMs),
     }),
     decision: decision.kind === 'wait' ? 'uncertain' : 'replay',
   };
@@ -160,6 +165,25 @@ function settledAfterMs(
   const backOffMs = delayAfter(attempt, failureClass, failure);
   const isCareful = rotation.class === 'X' || rotation.class === 'F';
   return isCareful ? Math.max(backOffMs, settlingMs(rotation)) : backOffMs;
+}
+
+/** Where replays are without number, a provider that never answers need not be asked each minute. */
+function replayDueAfter(attempt: EndedAttempt, retryAfterMs: number): number {
+  const { class: rotationClass } = attempt.definition.rotation;
+  const isEndless = rotationClass === 'S' || rotationClass === 'L' || rotationClass === 'C';
+  const failuresBefore = attempt.subject.connection.failure?.count ?? 0;
+  return isEndless && failuresBefore >= promptReplays
+    ? unaskedAfter(attempt, retryAfterMs)
+    : retryAfterMs;
+}
+
+function unaskedAfter({ subject, fraction }: EndedAttempt, retryAfterMs: number): number {
+  return unaskedDelayMs({
+    retryAfterMs,
+    failuresBefore: subject.connection.failure?.count ?? 0,
+    expiresInMs: validForMs(subject.connection),
+    fraction,
+  });
 }
 
 function delayAfter(

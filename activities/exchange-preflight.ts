@@ -1,24 +1,15 @@
 import { TokenManagerError } from '../client/contract.ts';
-import {
-  noCredentials,
-  parseAppCredentials,
-  type AppCredentials,
-} from '../connections/app-credentials.ts';
-import { openedDpopKey } from '../connections/dpop-key.ts';
+import type { AppCredentials } from '../connections/app-credentials.ts';
 import type { ExchangeSubject, Postponement, RefreshIntent } from '../connections/exchange.ts';
 import type { PrivateKey } from '../connections/private-key.ts';
-import {
-  dpopKeyGeneration,
-  type SealedKind,
-  type SealedOwner,
-  type Sealer,
-} from '../connections/token-vault.ts';
+import type { SealedKind, Sealer } from '../connections/token-vault.ts';
 import type { ProviderDefinition } from '../oauth/provider-definition.ts';
 import type { TokenRequest } from '../oauth/token-request.ts';
 import type { Secret } from '../platform/secret.ts';
 import { isStoreAway } from './activity-failure.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
 import type { FollowUp } from './follow-up.ts';
+import { openAppCredentials, openDpopKey } from './open-secrets.ts';
 import type { RefreshTokenInput } from './refresh-step.ts';
 import { sendDelay } from './send-limit.ts';
 
@@ -169,20 +160,13 @@ async function openSecrets(
     id: connection.id,
     generation: connection.generation,
   };
-  const open = async (
-    kind: SealedKind,
-    of: SealedOwner,
-    bytes: Buffer | null,
-  ): Promise<Secret | null> => (bytes === null ? null : vault.open(kind, of, bytes));
-  const appOwner = { tenantId: '', id: app.id, generation: app.generation };
-  const credentials = await open('client-secrets', appOwner, app.sealedClientSecrets);
-  const dpopOwner = { ...owner, generation: dpopKeyGeneration };
-  const dpopKey = await open('dpop-key', dpopOwner, sealed.sealedDpopKey);
+  const open = async (kind: SealedKind, bytes: Buffer | null): Promise<Secret | null> =>
+    bytes === null ? null : vault.open(kind, owner, bytes);
   return {
-    refreshToken: await open('refresh-token', owner, sealed.sealedRefreshToken),
-    accessToken: await open('access-token', owner, sealed.sealedAccessToken),
-    credentials: credentials === null ? noCredentials() : parseAppCredentials(credentials),
-    dpopKey: dpopKey && openedDpopKey(dpopKey),
+    refreshToken: await open('refresh-token', sealed.sealedRefreshToken),
+    accessToken: await open('access-token', sealed.sealedAccessToken),
+    credentials: await openAppCredentials(vault, app),
+    dpopKey: await openDpopKey(vault, { ...owner, sealed: sealed.sealedDpopKey }),
   };
 }
 

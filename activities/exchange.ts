@@ -1,5 +1,6 @@
 import type { GateEntry } from '../connections/app-gate.ts';
 import type { AttemptRecord, Claim } from '../connections/exchange.ts';
+import { validForMs } from '../connections/connection.ts';
 import { isForcedRefresh } from '../connections/forced-refreshes.ts';
 import { judgeAnswer, type Failure } from '../oauth/failure-class.ts';
 import {
@@ -24,7 +25,7 @@ import { insteadOfReplay } from './instead-of-replay.ts';
 import { keepTokens } from './keep-tokens.ts';
 import type { RefreshStep } from './refresh-step.ts';
 import { isInsideGrace } from './resolve-ambiguity.ts';
-import { retryDelayMs } from './retry-delay.ts';
+import { retryDelayMs, unaskedDelayMs } from './retry-delay.ts';
 import type { FollowUp } from './follow-up.ts';
 import { settleExchange } from './settle-exchange.ts';
 import { afterFailure, resultOf, storeAwayStep, waitStep } from './step-results.ts';
@@ -32,6 +33,7 @@ import { tokensToKeep } from './tokens-to-keep.ts';
 
 /** A run sleeps through a closed gate so long; the callers of a longer one hear when to ask again. */
 const gateSleepMaxMs = 5_000;
+const tooSoonSleepMaxMs = 30_000;
 /** Up to twice this, so that those who were sent away do not come back together. */
 const busyPauseMs = 2_000;
 
@@ -58,7 +60,7 @@ export class Exchange {
 
     // P3: keys and secrets in memory, and the way to the provider open, before anything is claimed.
     const prepared = await prepareExchange(this.#dependencies, this.#facts);
-    if (prepared.kind === 'too_soon') return waitStep(subject, prepared.afterMs);
+    if (prepared.kind === 'too_soon') return this.#tooSoon(prepared.afterMs);
     if (prepared.kind === 'refused') return this.#postpone(prepared);
     if (replay !== null) {
       const ambiguous = { input, subject, intent: replay, prepared, record: this.#record() };
@@ -69,6 +71,13 @@ export class Exchange {
     const passed = followUp?.entry ?? (await this.#passGate(prepared));
     if ('next' in passed) return passed;
     return this.#exchange(prepared, passed);
+  }
+
+  /** A run that would sleep long ends, and nobody of his own accord starts another before it may send. */
+  async #tooSoon(afterMs: number): Promise<RefreshStep> {
+    const { input, subject } = this.#facts;
+    if (input.trigger === 'sweep' && afterMs > tooSoonSleepMaxMs) await this.#defer(afterMs);
+    return waitStep(subject, afterMs);
   }
 
   async #passGate(prepared: PreparedExchange): Promise<GateEntry | RefreshStep> {
@@ -94,11 +103,14 @@ export class Exchange {
 
   /** Others come first, and take long: the run ends, and nobody starts another one right away. */
   async #yield(): Promise<RefreshStep> {
+    await this.#defer(busyPauseMs * (1 + this.#dependencies.random()));
+    return { next: 'end', result: resultOf(this.#facts.subject.connection, 'waiting') };
+  }
+
+  #defer(afterMs: number): Promise<void> {
     const { connection, attempt } = this.#facts.subject;
-    const afterMs = busyPauseMs * (1 + this.#dependencies.random());
     const fence = { connectionId: connection.id, generation: connection.generation, attempt };
-    await this.#dependencies.store.defer(fence, afterMs);
-    return { next: 'end', result: resultOf(connection, 'waiting') };
+    return this.#dependencies.store.defer(fence, afterMs);
   }
 
   async #exchange(
@@ -285,15 +297,17 @@ export class Exchange {
     prepared?: PreparedExchange,
   ): Promise<RefreshStep> {
     const { subject } = this.#facts;
+    const fraction = this.#dependencies.random();
+    const failuresBefore = subject.connection.failure?.count ?? 0;
     const retryAfterMs =
       refusal.retryAfterMs ??
       retryDelayMs({
         class: refusal.class,
         rotation: prepared?.definition.rotation ?? null,
         isReplay: this.#facts.replay !== null,
-        failuresBefore: subject.connection.failure?.count ?? 0,
+        failuresBefore,
         retryAfterSeconds: null,
-        fraction: this.#dependencies.random(),
+        fraction,
       });
     const postponement = {
       ...this.#identity(),
@@ -301,6 +315,12 @@ export class Exchange {
       class: refusal.class,
       code: refusal.code,
       retryAfterMs,
+      refreshDueAfterMs: unaskedDelayMs({
+        retryAfterMs,
+        failuresBefore,
+        expiresInMs: validForMs(subject.connection),
+        fraction,
+      }),
     };
     await this.#dependencies.store.postpone(postponement);
     this.#dependencies.log.info(

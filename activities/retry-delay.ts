@@ -43,3 +43,29 @@ function graceCapMs({
   if (rotation?.class !== 'T' || !isBeforeReplay) return backOffMaxMs;
   return 1_000 * (rotation.graceSeconds ?? 0) * graceShare;
 }
+
+const unaskedFirstMs = 30_000;
+const unaskedMaxMs = 900_000;
+/** Before a token expires the sweep tries once more. */
+const beforeExpiryMs = 30_000;
+
+/**
+ * Until the sweep tries a connection again that fails, in milliseconds: later than callers may, from half a
+ * minute doubling to a quarter of an hour, so that what has failed for days is not picked each minute; but
+ * once more before the token in use expires. Half of it is jitter, drawn now.
+ */
+export function unaskedDelayMs(failure: {
+  /** When callers may ask again; never sooner than that. */
+  retryAfterMs: number;
+  failuresBefore: number;
+  /** Null: the token in use does not expire; 0 or less: it has expired, or there is none. */
+  expiresInMs: number | null;
+  fraction: number;
+}): number {
+  const { retryAfterMs, failuresBefore, expiresInMs, fraction } = failure;
+  const doublings = Math.min(failuresBefore, doublingsMax);
+  const capMs = Math.min(unaskedFirstMs * 2 ** doublings, unaskedMaxMs);
+  const laterMs = Math.max(Math.round(capMs * (0.5 + 0.5 * fraction)), retryAfterMs);
+  const lastCallMs = (expiresInMs ?? 0) - beforeExpiryMs;
+  return lastCallMs > retryAfterMs ? Math.min(laterMs, lastCallMs) : laterMs;
+}

@@ -1,5 +1,7 @@
 import { clampLifetimeSeconds, refreshDueAt } from '../connections/freshness.ts';
+import { withKeepAlive } from '../connections/grant-lifetime.ts';
 import type { ExchangeSubject } from '../connections/exchange.ts';
+import { keepAliveShare } from '../oauth/definition-rules.ts';
 import type { Judgement } from '../oauth/failure-class.ts';
 import type { ExtractedTokens } from '../oauth/token-answer.ts';
 import { resolveLifetime } from '../oauth/token-lifetime.ts';
@@ -9,6 +11,8 @@ import { retryDelayMs } from './retry-delay.ts';
 
 /** RFC 6749 §5.1 demands a token_type; bearer is what those mean who leave it out. */
 const assumedTokenType = 'Bearer';
+/** Lifetimes are told in seconds, and counted from when an answer was made. */
+const endToleranceMs = 60_000;
 
 interface AnswerFacts {
   subject: ExchangeSubject;
@@ -59,13 +63,35 @@ function newTokens(facts: AnswerFacts, tokens: ExtractedTokens): KeptTokens {
     lifetimeSeconds,
     expiryAssumed: assumed,
     refreshTokenExpiresAt: after(sentAt, tokens.refreshExpiresInSeconds),
-    refreshDueAt:
+    refreshDueAt: withKeepAlive(
       expiresAt === null || lifetimeSeconds === null || !canRefresh
         ? null
         : refreshDueAt({ expiresAt, lifetimeSeconds, now: sentAt, fraction: facts.random() }),
+      {
+        usedAt: sentAt,
+        keepAliveSeconds: refreshToken === null ? null : keepAliveSeconds(facts, tokens),
+        fraction: facts.random(),
+      },
+    ),
     metadata: tokens.metadata,
     failure: null,
   };
+}
+
+/**
+ * How often the refresh token is to be used: as the definition says, or before the end that the answer tells,
+ * unless that is where it was before, for then no use puts it off.
+ */
+function keepAliveSeconds(
+  { subject, prepared, sentAt }: AnswerFacts,
+  { refreshExpiresInSeconds: toldSeconds }: ExtractedTokens,
+): number | null {
+  const ruleSeconds = prepared.definition.lifetime.keepAliveSeconds;
+  if (toldSeconds === null) return ruleSeconds;
+  const before = subject.refreshTokenExpiresAt;
+  const endsAtMs = sentAt.getTime() + 1_000 * toldSeconds;
+  if (before !== null && endsAtMs <= before.getTime() + endToleranceMs) return ruleSeconds;
+  return Math.min(ruleSeconds ?? Infinity, toldSeconds * keepAliveShare);
 }
 
 /** The answer is no success, but the old refresh token is spent: the new one is all there is. */

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Client } from '@temporalio/client';
 import { createEventFeed } from '../connections/event-feed.ts';
 import { countConnections } from '../connections/connection-registry.ts';
+import { createSweepStore } from '../connections/sweep-store.ts';
 import { listenForTokenNotices } from '../connections/token-notice-listener.ts';
 import type { TokenNotices } from '../connections/token-notices.ts';
 import { composeGateway, type ComposedGateway } from '../gateway/compose-gateway.ts';
@@ -11,6 +12,7 @@ import { systemClock } from '../platform/clock.ts';
 import type { CheckState } from '../platform/readiness.ts';
 import { isNamespaceMissing } from '../platform/temporal-connections.ts';
 import { createTemporalRefreshEngine } from '../platform/temporal-refresh-engine.ts';
+import { createTemporalRevocationEngine } from '../platform/temporal-revocation-engine.ts';
 import { createTlsSource } from '../platform/tls-source.ts';
 import type { Services } from './compose-services.ts';
 import { loadCallers } from './load-callers.ts';
@@ -39,6 +41,7 @@ export async function composeGatewayOfServices(
   const { client } = temporal;
   const { callers, watch } = loadCallers(config.callers, log);
   metrics.collectConnections(() => countConnections(pool));
+  metrics.collectSweepLag(() => createSweepStore(pool).lagSeconds());
   const tls =
     config.tls.mode === 'disabled'
       ? undefined
@@ -72,6 +75,10 @@ export async function composeGatewayOfServices(
       workflowExecutionTimeoutMs: config.temporal.refresh.workflowExecutionHours * msPerHour,
       requestEagerStart: temporal.requestEagerStart,
       tracer,
+    }),
+    revocationEngine: createTemporalRevocationEngine({
+      client,
+      taskQueue: config.temporal.taskQueues.sweep,
     }),
     callers,
     clock: systemClock,

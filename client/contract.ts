@@ -99,6 +99,19 @@ export function refreshWorkflowId(connectionId: string): string {
   return `refresh/${connectionId}`;
 }
 
+/** Input of the Workflow `revokeConnection`. */
+export interface RevokeConnectionInput {
+  connectionId: string;
+}
+
+export const revokeConnectionWorkflowType = 'revokeConnection';
+
+export const sweepWorkflowType = 'sweepConnections';
+
+export function revokeWorkflowId(connectionId: string): string {
+  return `revoke/${connectionId}`;
+}
+
 /**
  * Headers of a refresh's run and its Activities. `trace` has the name and the shape, `{ traceparent }`,
  * that the OpenTelemetry interceptors of Temporal's SDKs use; `requestedAt` is an ISO 8601 instant.

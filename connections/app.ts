@@ -1,5 +1,6 @@
 import type { CredentialKind, RotationClass } from './connection.ts';
 import type { Secret } from '../platform/secret.ts';
+import type { GrantLifetime } from './grant-lifetime.ts';
 import type { ClientCertificate } from './client-certificate.ts';
 import type { PrivateKeyInput, PrivateKeyType } from './private-key.ts';
 
@@ -72,6 +73,9 @@ export interface ProviderFacts {
   privateKeyAlg: string | null;
   /** Connections prove possession of a key of their own. */
   needsDpopKey: boolean;
+  /** There is an endpoint that revokes tokens (RFC 7009). */
+  canRevoke: boolean;
+  grantLifetime: GrantLifetime;
 }
 
 /** What is known of an imported access token whose body named no lifetime. */

@@ -20,7 +20,8 @@ export async function claimRefresh(
           clock_timestamp() + make_interval(secs => $6::double precision / 1000)
         from connections c
         where c.id = $1 and c.generation = $2
-          and c.deleted_at is null and c.paused_at is null and c.verdict is null
+          and c.deleted_at is null and c.paused_at is null
+          and (c.verdict is null or c.probe_requested_at is not null)
           and (c.next_attempt_at is null or c.next_attempt_at <= clock_timestamp())
         for update
         on conflict (connection_id) do update set
@@ -45,6 +46,7 @@ export async function claimRefresh(
       )
       update connections c
       set attempt = taken.attempt, last_sent_at = taken.sent_at, rotation_class = $7, token_host = $10,
+        probe_requested_at = null,
         recent_sends = ${newestSends('c.recent_sends', '$11')},
         forced_sends = case when $12 then ${newestSends('c.forced_sends', String(forcedRefreshesMax))}
           else c.forced_sends end

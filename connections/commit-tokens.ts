@@ -1,6 +1,8 @@
 import { announceEvent } from './announce-event.ts';
 import { logAttempt } from './attempts-log.ts';
+import { noticeBefore } from './grant-lifetime.ts';
 import type { AttemptRecord, CommitOutcome, Fence, LateFence, SealedTokens } from './exchange.ts';
+import { addLateTokens } from './revocation-store.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 import { tellTokenChange } from './token-notices.ts';
 import type { SealedValue } from './token-vault.ts';
@@ -35,7 +37,11 @@ export async function commitTokens(
     if (await commitAt(store, { ...fence, attempt: newest }, tokens, record, announcesRefreshes))
       return 'stored';
     const position = await readPosition(store, fence.connectionId);
-    if (position?.generation !== fence.generation) return 'superseded';
+    if (position?.generation !== fence.generation) {
+      // Of no use to a newer import, but live: if a DELETE ended their generation, they are to be revoked.
+      await addLateTokens(store, { ...fence, ...tokens });
+      return 'superseded';
+    }
     newest = position.attempt;
     if (position.openAttempt > fence.attempt) {
       if (await leaveLate(store, fence, sealedResult())) return 'late';
@@ -58,6 +64,9 @@ export function commitLateTokens(
 ): Promise<boolean> {
   return commitAt(store, fence, tokens, record, announcesRefreshes);
 }
+
+const isEndFixed = `(c.reauthorize_by is null and $15::timestamptz is not null
+            and $15 <= c.refresh_token_expires_at + interval '1 minute')`;
 
 const newestAttempt = `select c.id, c.tenant_id, c.app_id, c.verdict, c.scope from connections c
         where c.id = $1 and c.generation = $2 and c.attempt = $3 for update`;
@@ -89,6 +98,10 @@ async function commitAt(
           sealed_refresh_token = $7, refresh_key_id = $8, refresh_fingerprint = $9,
           token_type = $10, scope = $11, expires_at = $12, lifetime_seconds = $13, expiry_assumed = $14,
           refresh_token_expires_at = coalesce($15, c.refresh_token_expires_at),
+          -- An end that a refresh has not put off is the end of the grant.
+          reauthorize_by = case when ${isEndFixed} then $15 else c.reauthorize_by end,
+          reauthorize_notice_at = case when ${isEndFixed} then ${noticeBefore('$15::timestamptz')}
+            else c.reauthorize_notice_at end,
           -- It was drawn when the answer came, which may be long ago; greatest() alone would end a null.
           refresh_due_at = case when $16::timestamptz is not null
             then greatest($16, clock_timestamp() + interval '1 second') end,
@@ -98,7 +111,8 @@ async function commitAt(
           failure_at = case when $18::text is null then null else clock_timestamp() end,
           failure_count = case when $18::text is null then 0 else c.failure_count + 1 end,
           next_attempt_at = clock_timestamp() + make_interval(secs => $20::double precision / 1000),
-          verdict = null, verdict_at = null, uncertain_since = null, updated_at = now()
+          verdict = null, verdict_at = null, probe_requested_at = null, uncertain_since = null,
+          updated_at = now()
         from target where c.id = target.id
         returning c.id, c.tenant_id, c.app_id, c.generation, c.token_version
       ), removed as (

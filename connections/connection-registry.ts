@@ -9,7 +9,9 @@ import {
   statusExpression,
   type ConnectionRow,
 } from './connection-row.ts';
+import { disconnectConnection, revoking } from './disconnect-connection.ts';
 import { createConnectionImport } from './import-connection.ts';
+import { pauseConnection, resumeConnection } from './pause-connection.ts';
 import type { ProviderRules } from './app.ts';
 import { pageOf, parseCursor } from './page-cursor.ts';
 import type { AppRegistry, ConnectionRegistry, VisibleTenants } from './registry.ts';
@@ -40,7 +42,7 @@ export interface ConnectionRegistryDependencies {
 export function createConnectionRegistry(
   dependencies: ConnectionRegistryDependencies,
 ): ConnectionRegistry {
-  const { store, vault, clock, databaseClock } = dependencies;
+  const { store, vault, providers, clock, databaseClock } = dependencies;
   const importConnection = createConnectionImport(dependencies);
 
   return {
@@ -99,10 +101,23 @@ export function createConnectionRegistry(
     attempts: (connectionId, page) => listAttempts(store, connectionId, page),
 
     put: importConnection,
+
+    async pause(connectionId, visibleTo) {
+      await pauseConnection(store, connectionId, visibleTo);
+      return getLiving(store, connectionId, visibleTo);
+    },
+
+    async resume(connectionId, visibleTo) {
+      await resumeConnection(store, connectionId, visibleTo);
+      return getLiving(store, connectionId, visibleTo);
+    },
+
+    disconnect: (connectionId, visibleTo) =>
+      disconnectConnection({ store, providers }, connectionId, visibleTo),
   };
 }
 
-/** Undefined: there is no such connection, it is deleted, or its tenant is not visible. */
+/** Undefined: there is no such connection, its deletion is done, or its tenant is not visible. */
 export async function getConnection(
   store: Queryable,
   connectionId: string,
@@ -112,20 +127,30 @@ export async function getConnection(
     name: 'get-connection',
     text: `select ${connectionColumns}
       from ${connectionTables}
-      where c.id = $1 and c.deleted_at is null
-        and ($2::text[] is null or c.tenant_id = any($2))`,
+      where c.id = $1 and ($2::text[] is null or c.tenant_id = any($2))`,
     values: [connectionId, tenantsParameter(visibleTo)],
   });
   return row && connectionFromRow(row);
 }
 
-/** Of all tenants; statuses without connections are absent. Reads every row. */
+async function getLiving(
+  store: Queryable,
+  connectionId: string,
+  visibleTo: VisibleTenants,
+): Promise<Connection | undefined> {
+  const connection = await getConnection(store, connectionId, visibleTo);
+  if (connection === undefined || connection.deletedAt === null) return connection;
+  throw revoking(connectionId);
+}
+
+/** Of all tenants, without tombstones; statuses without connections are absent. Reads every row. */
 export async function countConnections(
   store: Queryable,
 ): Promise<Partial<Record<ConnectionStatus, number>>> {
   const rows = await queryStore<{ status: ConnectionStatus; count: string }>(store, {
     name: 'count-connections',
-    text: `select ${statusExpression} as status, count(*) from connections c group by 1`,
+    text: `select ${statusExpression} as status, count(*) from connections c
+      where c.app_id is not null group by 1`,
     values: [],
   });
   return Object.fromEntries(rows.map(({ status, count }) => [status, Number(count)]));

@@ -14,7 +14,7 @@ export const connectionColumns = `
   c.sealed_dpop_key is not null as has_dpop_key,
   c.token_type, c.scope, c.expires_at, c.lifetime_seconds, c.expiry_assumed, c.refresh_due_at,
   c.next_attempt_at, c.last_refreshed_at, c.failure_class, c.failure_code, c.failure_at, c.failure_count,
-  c.verdict, c.uncertain_since, c.paused_at, c.deleted_at, c.variables, c.metadata, c.created_at,
+  c.verdict, c.probe_requested_at, c.uncertain_since, c.paused_at, c.deleted_at, c.variables, c.metadata, c.created_at,
   c.updated_at, c.forced_sends, a.paused_reason as app_paused_reason, a.paused_until as app_paused_until,
   g.closed_until as gate_closed_until, g.closed_reason as gate_closed_reason, clock_timestamp() as read_at`;
 
@@ -44,6 +44,7 @@ export interface ConnectionRow {
   failure_at: Date | null;
   failure_count: number;
   verdict: ReauthorizationReason | null;
+  probe_requested_at: Date | null;
   uncertain_since: Date | null;
   paused_at: Date | null;
   deleted_at: Date | null;
@@ -90,6 +91,7 @@ export function connectionFromRow(row: ConnectionRow): Connection {
             count: row.failure_count,
           },
     verdict: row.verdict,
+    probeRequestedAt: row.probe_requested_at,
     uncertainSince: row.uncertain_since,
     pausedAt: row.paused_at,
     deletedAt: row.deleted_at,

@@ -60,6 +60,8 @@ export interface Connection {
   lastRefreshedAt: Date | null;
   failure: RecordedFailure | null;
   verdict: ReauthorizationReason | null;
+  /** One exchange may be made in spite of the verdict, to see whether it still holds. */
+  probeRequestedAt: Date | null;
   uncertainSince: Date | null;
   pausedAt: Date | null;
   deletedAt: Date | null;
@@ -107,10 +109,23 @@ export function isRefreshable(
   }
 }
 
+/** Whether somebody's resume has allowed an exchange that the verdict forbids. */
+export function isProbeAllowed(connection: Connection): boolean {
+  return (
+    connection.verdict !== null && connection.probeRequestedAt !== null && isRefreshable(connection)
+  );
+}
+
 /** There is an access token and it has not expired. */
 export function holdsValidToken(connection: Connection, now: Date): boolean {
   if (!connection.hasAccessToken) return false;
   return connection.expiresAt === null || connection.expiresAt > now;
+}
+
+/** How long its access token is still valid; null: for ever; 0 or less: it is not. By the row's own time. */
+export function validForMs({ hasAccessToken, expiresAt, readAt }: Connection): number | null {
+  if (!hasAccessToken) return 0;
+  return expiresAt === null ? null : expiresAt.getTime() - readAt.getTime();
 }
 
 /** What keeps every connection of its app, or of the app at this host, from being refreshed; or null. */

@@ -1,6 +1,11 @@
 import { isAppPaused } from './app.ts';
 import { isInsideMargin } from './freshness.ts';
-import { holdsValidToken, isRefreshable, reauthorizationReason } from './connection.ts';
+import {
+  holdsValidToken,
+  isProbeAllowed,
+  isRefreshable,
+  reauthorizationReason,
+} from './connection.ts';
 import type { ExchangeSubject, RefreshIntent } from './exchange.ts';
 
 /** What a refresh may do with the connection as it stands. */
@@ -39,7 +44,9 @@ export function exchangeStanding(
   if (newerThan !== null && connection.tokenVersion > newerThan) return { kind: 'already_fresh' };
   if (newerThan === null && !isDue(subject, now)) return { kind: 'already_fresh' };
   if (connection.pausedAt !== null) return { kind: 'paused' };
-  if (reauthorizationReason(connection, now) !== null) return { kind: 'reauthorization_required' };
+  if (reauthorizationReason(connection, now) !== null && !isProbeAllowed(connection)) {
+    return { kind: 'reauthorization_required' };
+  }
   if (!isRefreshable(connection)) return { kind: 'already_fresh' };
   if (isAppPaused(app, now)) return { kind: 'app_paused' };
   if (connection.nextAttemptAt !== null && connection.nextAttemptAt > now) {

@@ -15,7 +15,13 @@ import type {
   Verdict,
 } from './exchange.ts';
 import { loadSubject } from './load-subject.ts';
-import { deferAttempt, postpone, settleFailure, settleVerdict } from './settle-attempt.ts';
+import {
+  deferAttempt,
+  endDeletedAttempt,
+  postpone,
+  settleFailure,
+  settleVerdict,
+} from './settle-attempt.ts';
 import type { Queryable } from './store-query.ts';
 import type { SealedValue } from './token-vault.ts';
 import { deferResolution, markUncertain } from './uncertain-connection.ts';
@@ -76,10 +82,16 @@ export function createExchangeStore(
       }),
     commitLate: (fence, tokens, record) =>
       commitLateTokens(store, fence, tokens, record, { announcesRefreshes: announcesRefreshes() }),
-    settle: (settlement) =>
-      settlement.class === 'permanent'
-        ? settleVerdict(store, settlement)
-        : settleFailure(store, settlement),
+    async settle(settlement) {
+      const isVerdict = settlement.class === 'permanent';
+      const isSettled = isVerdict
+        ? await settleVerdict(store, settlement)
+        : await settleFailure(store, settlement);
+      if (isSettled) return true;
+      const isFateOpen = !isVerdict && settlement.isFateOpen;
+      await endDeletedAttempt(store, { ...settlement, isFateOpen });
+      return false;
+    },
     postpone: (postponement) => postpone(store, postponement),
     defer: (fence, afterMs) => deferAttempt(store, fence, afterMs),
     deferResolution: (fence, dueAfterMs) => deferResolution(store, fence, dueAfterMs),

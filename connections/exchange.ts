@@ -30,7 +30,7 @@ export interface ExchangeSubject {
   lastSentAt: Date | null;
   /** As many as the provider's limit counts. */
   recentSends: Date[];
-  /** As the provider announced it; null if it did not. */
+  /** As the provider or its definition tells; null if neither does. */
   refreshTokenExpiresAt: Date | null;
   app: {
     id: string;
@@ -126,7 +126,7 @@ export interface Verdict extends RecordedAttempt {
 /** `attempt`: the newest when the row was read. */
 export type Postponement = { attempt: number } & Omit<
   Settlement,
-  'claimId' | 'isFateOpen' | 'isReplayCounted' | 'refreshDueAfterMs'
+  'claimId' | 'isFateOpen' | 'isReplayCounted'
 >;
 
 /** New credentials, sealed for `fence.generation + 1`, with the facts that go beside them. */

@@ -11,7 +11,9 @@ import {
 import type { ConnectionRegistryDependencies } from './connection-registry.ts';
 import type { Connection, RotationClass } from './connection.ts';
 import { clampLifetimeSeconds } from './freshness.ts';
+import { grantEnd } from './grant-lifetime.ts';
 import { importedExpiry } from './import-expiry.ts';
+import { revoking } from './disconnect-connection.ts';
 import { parseDpopKey, requireDpopKey } from './dpop-key.ts';
 import type { ConnectionInput, ImportResult } from './registry.ts';
 import { inTransaction, queryStore, type Queryable } from './store-query.ts';
@@ -73,12 +75,15 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
     app: { facts: ProviderFacts; provider: string; overrides: Record<string, unknown> },
   ): Promise<ImportResult | undefined> {
     const found = await readStored(store, connectionId);
+    const tombstone = found === undefined ? await readTombstone(store, connectionId) : undefined;
     // Another tenant's connection is not there for whoever imports, up to the very insert: the answer
     // tells of it only where an unknown id would have become a connection.
-    const isForeign = found !== undefined && found.connection.tenantId !== input.tenantId;
+    const holder = found?.connection.tenantId ?? tombstone?.tenantId ?? input.tenantId;
+    const isForeign = holder !== input.tenantId;
     const stored = isForeign ? undefined : found;
     if (stored !== undefined && stored.connection.appId !== input.appId)
       throw idTaken(connectionId);
+    if (stored !== undefined && stored.connection.deletedAt !== null) throw revoking(connectionId);
     const variables = input.variables ?? stored?.connection.variables ?? {};
     providers.checkVariables(app.provider, app.overrides, variables);
     const tokenHost = providers.tokenHost(app.provider, app.overrides, variables);
@@ -94,11 +99,9 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
       );
     const fingerprint =
       input.refreshToken === undefined ? null : sealer.fingerprint(input.refreshToken);
-    const isRevival = stored !== undefined && stored.connection.deletedAt !== null;
-    const kept = isRevival ? undefined : stored;
-    const heldDpopKey = dpopKey ?? kept?.sealedDpopKey ?? null;
+    const heldDpopKey = dpopKey ?? stored?.sealedDpopKey ?? null;
     if (app.facts.needsDpopKey) requireDpopKey(heldDpopKey);
-    if (stored !== undefined && fingerprint !== null && !isRevival) {
+    if (stored !== undefined && fingerprint !== null) {
       if (stored.refreshFingerprint?.equals(fingerprint) === true) {
         return keepCredentials(store, stored, input, { tokenHost, dpopKey });
       }
@@ -107,18 +110,19 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
       }
     }
     if (input.accessToken === undefined && input.refreshToken === undefined) {
-      if (stored !== undefined && !isRevival) {
+      if (stored !== undefined) {
         return keepCredentials(store, stored, input, { tokenHost, dpopKey });
       }
       if (app.facts.credential !== 'client') throw tokenMissing();
     }
 
+    const buried = isForeign ? undefined : tombstone;
     const owner = {
       tenantId: input.tenantId,
       id: connectionId,
-      generation: (stored?.connection.generation ?? 0) + 1,
+      generation: (stored?.connection.generation ?? buried?.generation ?? 0) + 1,
     };
-    const tokens = await allTokens(input, kept);
+    const tokens = await allTokens(input, stored);
     const accessToken =
       tokens.access === null ? null : sealer.seal('access-token', owner, tokens.access);
     const refreshToken =
@@ -136,16 +140,19 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
         await refuseSpending(transaction, connectionId);
       }
       const now = await readClock(transaction);
-      const expiry = importedExpiry(input, kept?.connection, {
+      const expiry = importedExpiry(input, stored?.connection, {
         credential: app.facts.credential,
         tokens,
         assumeLifetime: (token) =>
           providers.assumeLifetime(app.provider, app.overrides, token, clampLifetimeSeconds),
         now,
         fraction: random(),
+        keepAliveSeconds: app.facts.grantLifetime.keepAliveSeconds,
       });
       if (isForeign) throw idTaken(connectionId);
-      const isNew = stored === undefined;
+      const isNew = stored === undefined && buried === undefined;
+      const isConsent = input.refreshToken !== undefined;
+      const end = isConsent ? grantEnd(app.facts.grantLifetime.absoluteSeconds, now) : null;
       const [row] = await queryStore<{ id: string }>(transaction, {
         name: isNew ? 'insert-connection' : 'replace-credentials',
         text: isNew ? insertText : replaceText,
@@ -161,23 +168,30 @@ export function createConnectionImport(dependencies: ConnectionRegistryDependenc
           accessToken?.dataKeyId ?? null,
           refreshToken?.bytes ?? null,
           refreshToken?.dataKeyId ?? null,
-          fingerprint ?? kept?.refreshFingerprint ?? null,
-          input.scope ?? kept?.connection.scope ?? null,
+          fingerprint ?? stored?.refreshFingerprint ?? null,
+          input.scope ?? stored?.connection.scope ?? null,
           expiry.expiresAt,
           expiry.lifetimeSeconds,
           expiry.assumed,
           expiry.refreshDueAt,
           variables,
-          input.metadata ?? kept?.connection.metadata ?? {},
+          input.metadata ?? stored?.connection.metadata ?? {},
           tokenHost,
           heldDpopKey?.bytes ?? null,
           heldDpopKey?.dataKeyId ?? null,
+          end?.endsAt ?? null,
+          end?.noticeAt ?? null,
+          ...(isNew ? [] : [isConsent]),
         ],
       });
       if (row === undefined) return undefined;
       const connection = await readStored(transaction, connectionId);
       if (connection === undefined) return undefined;
-      return { connection: connection.connection, created: isNew, credentials: 'stored' };
+      return {
+        connection: connection.connection,
+        created: stored === undefined,
+        credentials: 'stored',
+      };
     });
   }
 
@@ -209,9 +223,9 @@ const insertText = `with stored as (
     insert into connections (id, tenant_id, app_id, generation, token_version, credential, rotation_class,
       sealed_access_token, access_key_id, sealed_refresh_token, refresh_key_id, refresh_fingerprint,
       scope, expires_at, lifetime_seconds, expiry_assumed, refresh_due_at, variables, metadata,
-      token_host, sealed_dpop_key, dpop_key_id)
+      token_host, sealed_dpop_key, dpop_key_id, reauthorize_by, reauthorize_notice_at)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-      $21, $22)
+      $21, $22, $23, $24)
     on conflict (id) do nothing
     returning id
   ), remembered as (
@@ -222,16 +236,20 @@ const insertText = `with stored as (
 
 const replaceText = `with target as (
     select id, tenant_id, app_id, verdict from connections
-    where id = $1 and tenant_id = $2 and app_id = $3 and generation = $4::bigint - 1 for update
+    where id = $1 and tenant_id = $2 and (app_id = $3 or app_id is null) and generation = $4::bigint - 1
+    for update
   ), stored as (
-    update connections c set generation = $4, token_version = c.token_version + $5,
+    update connections c set app_id = $3, generation = $4, token_version = c.token_version + $5,
       credential = $6, rotation_class = $7,
       sealed_access_token = $8, access_key_id = $9, sealed_refresh_token = $10, refresh_key_id = $11,
       refresh_fingerprint = $12, scope = $13, expires_at = $14, lifetime_seconds = $15,
       expiry_assumed = $16, refresh_due_at = $17, variables = $18, metadata = $19, token_host = $20,
       sealed_dpop_key = $21, dpop_key_id = $22,
-      refresh_token_expires_at = null, next_attempt_at = null, failure_class = null, failure_code = null,
-      failure_at = null, failure_count = 0, verdict = null, verdict_at = null, uncertain_since = null,
+      -- Only the customer's consent begins a grant anew.
+      reauthorize_by = case when $25 then $23 else c.reauthorize_by end,
+      reauthorize_notice_at = case when $25 then $24 else c.reauthorize_notice_at end,
+      refresh_token_expires_at = case when not $25 then c.refresh_token_expires_at end, next_attempt_at = null, failure_class = null, failure_code = null,
+      failure_at = null, failure_count = 0, verdict = null, verdict_at = null, probe_requested_at = null, uncertain_since = null,
       deleted_at = null, updated_at = now()
     from target where c.id = target.id
     returning c.id
@@ -271,6 +289,19 @@ async function readStored(store: Queryable, connectionId: string): Promise<Store
       refreshFingerprint: row.refresh_fingerprint,
     }
   );
+}
+
+/** What a deletion has left, if there is no connection of this id. */
+async function readTombstone(
+  store: Queryable,
+  connectionId: string,
+): Promise<{ tenantId: string; generation: number } | undefined> {
+  const [row] = await queryStore<{ tenant_id: string; generation: string }>(store, {
+    name: 'read-tombstone',
+    text: 'select tenant_id, generation from connections where id = $1 and app_id is null',
+    values: [connectionId],
+  });
+  return row && { tenantId: row.tenant_id, generation: Number(row.generation) };
 }
 
 function idTaken(connectionId: string): TokenManagerError {

@@ -1,6 +1,7 @@
 import type { UnstatedLifetime } from './app.ts';
 import { isRefreshable, type Connection, type CredentialKind } from './connection.ts';
 import { clampLifetimeSeconds, lifetimeMinSeconds, refreshDueAt } from './freshness.ts';
+import { withKeepAlive } from './grant-lifetime.ts';
 import type { ConnectionInput } from './registry.ts';
 import type { Secret } from '../platform/secret.ts';
 
@@ -27,7 +28,21 @@ export function importedExpiry(
     };
     now: Date;
     fraction: number;
+    /** How often the refresh token is to be used, however long the access token lives; null: as it may be. */
+    keepAliveSeconds: number | null;
   },
+): ImportedExpiry {
+  const expiry = accessTokenExpiry(input, kept, context);
+  const { tokens, now, fraction, keepAliveSeconds } = context;
+  if (tokens.refresh === null) return expiry;
+  const refreshToken = { usedAt: now, keepAliveSeconds, fraction };
+  return { ...expiry, refreshDueAt: withKeepAlive(expiry.refreshDueAt, refreshToken) };
+}
+
+function accessTokenExpiry(
+  input: ConnectionInput,
+  kept: Connection | undefined,
+  context: Parameters<typeof importedExpiry>[2],
 ): ImportedExpiry {
   const { credential, tokens, assumeLifetime, now, fraction } = context;
   if (tokens.access === null) {

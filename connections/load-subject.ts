@@ -9,7 +9,23 @@ import {
 import type { ExchangeSubject, RefreshIntent } from './exchange.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 
-interface SubjectRow extends ConnectionRow {
+/** What `intentFromRow` reads, of `refresh_intents i`, which may be joined by `left join`. */
+export const intentColumns = `i.generation as intent_generation, i.attempt as intent_attempt, i.claim_id,
+        i.replays, i.workflow_run_id, i.first_sent_at, i.answer_by, i.late_attempt, i.late_sealed`;
+
+export interface IntentRow {
+  intent_generation: string | null;
+  intent_attempt: string;
+  claim_id: string;
+  replays: number;
+  workflow_run_id: string;
+  first_sent_at: Date;
+  answer_by: Date;
+  late_attempt: string | null;
+  late_sealed: Buffer | null;
+}
+
+interface SubjectRow extends ConnectionRow, IntentRow {
   attempt: string;
   sealed_access_token: Buffer | null;
   sealed_refresh_token: Buffer | null;
@@ -22,15 +38,6 @@ interface SubjectRow extends ConnectionRow {
   sealed_client_secrets: Buffer | null;
   overrides: Record<string, unknown>;
   limits: AppLimits;
-  intent_generation: string | null;
-  intent_attempt: string;
-  claim_id: string;
-  replays: number;
-  workflow_run_id: string;
-  first_sent_at: Date;
-  answer_by: Date;
-  late_attempt: string | null;
-  late_sealed: Buffer | null;
 }
 
 /** Everything that the exchange needs of one connection, in one statement. */
@@ -42,11 +49,9 @@ export async function loadSubject(
     name: 'load-exchange-subject',
     text: `select ${connectionColumns}, c.attempt, c.sealed_access_token, c.sealed_refresh_token,
         c.sealed_dpop_key, c.last_sent_at, c.recent_sends,
-        c.refresh_token_expires_at,
+        least(c.refresh_token_expires_at, c.reauthorize_by) as refresh_token_expires_at,
         a.client_id, a.generation as app_generation, a.sealed_client_secrets, a.overrides, a.limits,
-        i.generation as intent_generation, i.attempt as intent_attempt, i.claim_id, i.replays,
-        i.workflow_run_id,
-        i.first_sent_at, i.answer_by, i.late_attempt, i.late_sealed
+        ${intentColumns}
       from ${connectionTables}
       left join refresh_intents i on i.connection_id = c.id
       where c.id = $1`,
@@ -77,7 +82,8 @@ export async function loadSubject(
   };
 }
 
-function intentFromRow(row: SubjectRow): RefreshIntent | null {
+/** Null: there is no intent. */
+export function intentFromRow(row: IntentRow): RefreshIntent | null {
   if (row.intent_generation === null) return null;
   return {
     generation: Number(row.intent_generation),

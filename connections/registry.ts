@@ -75,6 +75,9 @@ export interface LoggedAttempt {
   runId: string;
 }
 
+/** `done`: nothing of the connection can be used any more, at the provider either as far as it can be told. */
+export type DisconnectState = 'revoking' | 'done';
+
 /** What the gateway asks of connections and their tokens. All may throw `store_unavailable`. */
 export interface ConnectionRegistry {
   /**
@@ -82,7 +85,7 @@ export interface ConnectionRegistry {
    * whatever tenant, for callers share it: who may see the connection is for the caller to judge.
    */
   readToken(connectionId: string): Promise<TokenReading | undefined>;
-  /** Undefined: no such connection, deleted, or of a tenant that is not visible. */
+  /** Undefined: no such connection, its deletion is done, or of a tenant that is not visible. */
   get(connectionId: string, visibleTo: VisibleTenants): Promise<Connection | undefined>;
   list(filter: ConnectionFilter): Promise<Page<Connection>>;
   /** The newest first. Undefined as for `get`. A bad cursor: `input_validation`. */
@@ -97,6 +100,21 @@ export interface ConnectionRegistry {
    * refresh token, `refresh_in_progress` or `refresh_uncertain` while the stored one is being spent.
    */
   put(connectionId: string, input: ConnectionInput): Promise<ImportResult>;
+  /**
+   * Nothing is sent for a paused connection; what is in flight ends and is stored. Undefined as for `get`.
+   * Throws `connection_revoking`.
+   */
+  pause(connectionId: string, visibleTo: VisibleTenants): Promise<Connection | undefined>;
+  /**
+   * Ends a pause, and allows one exchange in spite of a verdict: then `probeRequestedAt` is set. Undefined
+   * and throws as `pause`.
+   */
+  resume(connectionId: string, visibleTo: VisibleTenants): Promise<Connection | undefined>;
+  /**
+   * The tokens can be read no more; what is to be revoked is stored with that, for whoever carries it
+   * on. Idempotent. Undefined: no such connection, or not visible.
+   */
+  disconnect(connectionId: string, visibleTo: VisibleTenants): Promise<DisconnectState | undefined>;
 }
 
 /** What the gateway asks of apps. All may throw `store_unavailable`. */

@@ -9,10 +9,10 @@ import { queryStore, type Queryable } from './store-query.ts';
  * wait any longer, for this call is over.
  */
 const ownAttempt = `target as (
-        select c.id, c.tenant_id, c.app_id from connections c
+        select c.id, c.tenant_id, c.app_id, c.verdict from connections c
         join refresh_intents i on i.connection_id = c.id
           and i.generation = c.generation and i.attempt = c.attempt
-        where c.id = $1 and c.generation = $2 and i.claim_id = $3 and c.verdict is null
+        where c.id = $1 and c.generation = $2 and i.claim_id = $3
         for update of c
       ), ended as (
         update refresh_intents i set answer_by = least(i.answer_by, clock_timestamp())
@@ -63,6 +63,8 @@ export async function settleFailure(store: Queryable, settlement: Settlement): P
         -- A paused process may settle as not sent what others have called uncertain meanwhile.
         uncertain_since = case when settled.is_uncertain
           then coalesce(c.uncertain_since, clock_timestamp()) end,
+        -- A probe that has learnt nothing may be made again.
+        probe_requested_at = case when c.verdict is not null then clock_timestamp() end,
         updated_at = now()
       from settled where c.id = settled.id
       returning c.id`,
@@ -103,7 +105,7 @@ export async function postpone(store: Queryable, postponement: Postponement): Pr
         failure_class = $3, failure_code = $4, failure_at = clock_timestamp(),
         failure_count = c.failure_count + 1,
         next_attempt_at = clock_timestamp() + make_interval(secs => $5::double precision / 1000),
-        refresh_due_at = clock_timestamp() + make_interval(secs => $5::double precision / 1000),
+        refresh_due_at = clock_timestamp() + make_interval(secs => $10::double precision / 1000),
         updated_at = now()
       from target where c.id = target.id`,
     values: [
@@ -116,6 +118,7 @@ export async function postpone(store: Queryable, postponement: Postponement): Pr
       postponement.record.trigger,
       postponement.record.runId,
       postponement.attempt,
+      postponement.refreshDueAfterMs,
     ],
   });
 }
@@ -156,6 +159,8 @@ export async function settleVerdict(store: Queryable, verdict: Verdict): Promise
         ${announceEvent({
           type: 'connection.reauthorization_required',
           source: 'target t join removed r on r.id = t.id',
+          // A probe that confirms the verdict is no transition.
+          condition: 't.verdict is null',
           data: `jsonb_build_object('reason', $4::text)`,
         })}
       )
@@ -178,4 +183,29 @@ export async function settleVerdict(store: Queryable, verdict: Verdict): Promise
     ],
   });
   return rows.length === 1;
+}
+
+/**
+ * The end of an attempt whose connection was deleted meanwhile: its call is dead, so that whoever revokes
+ * the tokens need not wait for its answer. An intent whose token may be spent stays, for him to end.
+ */
+export async function endDeletedAttempt(
+  store: Queryable,
+  attempt: { connectionId: string; generation: number; claimId: string; isFateOpen: boolean },
+): Promise<void> {
+  await queryStore(store, {
+    name: 'end-deleted-attempt',
+    text: `with target as (
+        select i.connection_id, i.replays = 0 and not $4 and i.late_sealed is null as is_over
+        from refresh_intents i join connections c on c.id = i.connection_id
+        where i.connection_id = $1 and i.generation = $2 and i.claim_id = $3
+          and c.deleted_at is not null
+        for update of i
+      ), removed as (
+        delete from refresh_intents i using target t where i.connection_id = t.connection_id and t.is_over
+      )
+      update refresh_intents i set answer_by = least(i.answer_by, clock_timestamp())
+      from target t where i.connection_id = t.connection_id and not t.is_over`,
+    values: [attempt.connectionId, attempt.generation, attempt.claimId, attempt.isFateOpen],
+  });
 }

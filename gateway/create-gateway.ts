@@ -28,10 +28,12 @@ import { observeRequests } from './observe-requests.ts';
 import { asTokenManagerError, createProblem } from './problem.ts';
 import { readBody } from './read-body.ts';
 import type { RefreshEngine } from './refresh-engine.ts';
+import type { RevocationEngine } from './revocation-engine.ts';
 import { createRefreshFlights } from './refresh-flights.ts';
 import { checkRouteAccess } from './route-access.ts';
 import { addAppRoutes } from './routes/apps.ts';
 import { addBuildRoute, type BuildInfo } from './routes/build.ts';
+import { addConnectionLifeRoutes } from './routes/connection-life.ts';
 import { addConnectionRoutes } from './routes/connections.ts';
 import { addDocumentRoutes } from './routes/documents.ts';
 import { addEventRoutes } from './routes/events.ts';
@@ -44,7 +46,7 @@ import { createTokenCache } from './token-cache.ts';
 import { createTokenService } from './token-service.ts';
 
 export interface GatewayDependencies {
-  connections: Pick<ConnectionRegistry, 'readToken' | 'get' | 'list' | 'attempts' | 'put'>;
+  connections: ConnectionRegistry;
   apps: AppRegistry;
   events: EventFeed;
   providers: ProviderDirectory;
@@ -55,6 +57,7 @@ export interface GatewayDependencies {
     notices: TokenNotices;
   };
   refreshEngine: RefreshEngine;
+  revocationEngine: RevocationEngine;
   clock: Clock;
   databaseClock: DatabaseClock;
   /** Who may call, and what for. */
@@ -143,9 +146,9 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   });
   addConnectionRoutes(app, {
     connections: {
-      get: connections.get,
-      list: connections.list,
-      attempts: connections.attempts,
+      get: (...asked) => connections.get(...asked),
+      list: (filter) => connections.list(filter),
+      attempts: (...asked) => connections.attempts(...asked),
       async put(connectionId, input) {
         let isForeign = false;
         try {
@@ -161,6 +164,35 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
       },
     },
     databaseClock,
+  });
+  addConnectionLifeRoutes(app, {
+    connections: {
+      get: (...asked) => connections.get(...asked),
+      pause: (...asked) => connections.pause(...asked),
+      resume: (...asked) => connections.resume(...asked),
+      async disconnect(connectionId, visibleTo) {
+        const state = await connections.disconnect(connectionId, visibleTo);
+        if (state !== undefined) tokenCache.drop(connectionId);
+        return state;
+      },
+    },
+    databaseClock,
+    startProbe(connection, traceparent) {
+      flights.startBehind({
+        connectionId: connection.id,
+        tenantId: connection.tenantId,
+        provider: connection.provider,
+        newerThan: connection.tokenVersion,
+        trigger: 'probe',
+        requestedAt: databaseClock.now(),
+        traceparent,
+      });
+    },
+    startRevocation(connectionId) {
+      dependencies.revocationEngine.start({ connectionId }).catch((error: unknown) => {
+        log.warn({ connection_id: connectionId, err: error }, 'a revocation starts later');
+      });
+    },
   });
   addAppRoutes(app, { apps });
   addEventRoutes(app, dependencies);

@@ -22,7 +22,7 @@ interface CaptureOptions {
  */
 export async function captureRequest(
   clientId: string,
-  endpoint: 'token_endpoint' | 'introspection_endpoint',
+  endpoint: 'token_endpoint' | 'introspection_endpoint' | 'revocation_endpoint',
   url: URL,
   build: (
     server: oauth.AuthorizationServer,

@@ -1,3 +1,4 @@
+import type { GrantLifetime } from '../connections/grant-lifetime.ts';
 import type { AmbiguityRules, AssertionRules } from './provider-definition.ts';
 import type { WireDefinition } from './provider-schema.ts';
 import type { Rotation } from './rotation.ts';
@@ -30,5 +31,19 @@ export function toRotation(wire: Pick<WireDefinition, 'credential' | 'rotation'>
     class: wire.rotation.class ?? defaultClass,
     graceSeconds: wire.rotation.grace_seconds ?? null,
     oldAccessTokenDies: wire.rotation.old_access_token_dies,
+  };
+}
+
+/** An idle refresh token is used when this much of its life is over: of 60 days, after 55. */
+export const keepAliveShare = 11 / 12;
+
+/** How often an idle refresh token is to be used, and when the grant ends whatever is done. */
+export function toGrantLifetime({ lifetime }: Pick<WireDefinition, 'lifetime'>): GrantLifetime {
+  const idleSeconds = lifetime.refresh_token_idle_seconds;
+  return {
+    keepAliveSeconds:
+      lifetime.keep_alive_seconds ??
+      (idleSeconds === undefined ? null : idleSeconds * keepAliveShare),
+    absoluteSeconds: lifetime.refresh_token_absolute_seconds ?? null,
   };
 }

@@ -1,7 +1,7 @@
 import * as oauth from 'oauth4webapi';
 import type { Secret } from '../platform/secret.ts';
 import { parseAnswerBody } from './answer-body.ts';
-import { captureRequest } from './captured-request.ts';
+import { captureRequest, type CapturedRequest } from './captured-request.ts';
 import { clientAuthOf } from './client-authentication.ts';
 import type { TokenAnswer } from './token-endpoint.ts';
 import {
@@ -39,7 +39,15 @@ export async function buildIntrospection(
         additionalParameters: { token_type_hint: 'refresh_token' },
       }),
   );
-  if (captured === null) return null;
+  return captured && formRequest(url, headers, captured);
+}
+
+/** A POST of a form, as the endpoints beside the token endpoint want it whatever that one wants. */
+export function formRequest(
+  url: URL,
+  headers: Record<string, string>,
+  captured: CapturedRequest,
+): HttpRequest {
   return {
     method: 'POST',
     path: url.pathname + url.search,

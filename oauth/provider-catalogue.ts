@@ -176,6 +176,8 @@ function toFacts(definition: ProviderDefinition): ProviderFacts {
     allowedHosts: definition.allowedHosts,
     privateKeyAlg: definition.clientAuth === 'private_key_jwt' ? definition.assertion.alg : null,
     needsDpopKey: definition.dpop,
+    canRevoke: definition.revokeUrl !== null,
+    grantLifetime: definition.lifetime,
   };
 }
 

@@ -1,8 +1,14 @@
 import type { z } from 'zod';
 import { TokenManagerError, type FailureClass, type InputFault } from '../client/contract.ts';
 import type { CredentialKind } from '../connections/connection.ts';
+import type { GrantLifetime } from '../connections/grant-lifetime.ts';
 import { lastToken, toPointer } from './json-pointer.ts';
-import { toAmbiguityRules, toAssertionRules, toRotation } from './definition-rules.ts';
+import {
+  toAmbiguityRules,
+  toAssertionRules,
+  toGrantLifetime,
+  toRotation,
+} from './definition-rules.ts';
 import { providerDefinitionSchema, type WireDefinition } from './provider-schema.ts';
 import type { Rotation } from './rotation.ts';
 
@@ -36,11 +42,8 @@ export interface ProviderDefinition {
   expiry: { defaultTtlSeconds: number | null; skewSeconds: number; never: boolean };
   rotation: Rotation;
   ambiguity: AmbiguityRules;
-  lifetime: {
-    refreshTokenIdleSeconds: number | null;
-    refreshTokenAbsoluteSeconds: number | null;
-    keepAliveSeconds: number | null;
-  };
+  /** Of the refresh token. */
+  lifetime: GrantLifetime;
   errors: ErrorRule[];
   limits: {
     minIntervalSeconds: number;
@@ -177,11 +180,7 @@ function toDefinition(wire: WireDefinition): ProviderDefinition {
     },
     rotation: toRotation(wire),
     ambiguity: toAmbiguityRules(wire),
-    lifetime: {
-      refreshTokenIdleSeconds: wire.lifetime.refresh_token_idle_seconds ?? null,
-      refreshTokenAbsoluteSeconds: wire.lifetime.refresh_token_absolute_seconds ?? null,
-      keepAliveSeconds: wire.lifetime.keep_alive_seconds ?? null,
-    },
+    lifetime: toGrantLifetime(wire),
     errors: wire.errors.map(toErrorRule),
     limits: {
       minIntervalSeconds: wire.limits.min_interval_seconds,

@@ -6,13 +6,20 @@ import type { EgressGuard } from './egress.ts';
 import { exchangeHttp } from './http-exchange.ts';
 import { buildIntrospection, readIntrospection, type GrantActivity } from './introspection.ts';
 import { openProviderSocket } from './provider-socket.ts';
+import {
+  buildRevocation,
+  readRevocation,
+  type RevocationAnswer,
+  type RevocationTokenKind,
+} from './revocation.ts';
 import { buildTokenRequest, type HttpRequest, type TokenRequest } from './token-request.ts';
 import { renderUrl } from './url-template.ts';
 
 const defaultConnectDeadlineMs = 5_000;
 /** Connecting and answering together. */
 const introspectionDeadlineMs = 10_000;
-const introspectionBodyMaxBytes = 64 * 1_024;
+const revocationDeadlineMs = 10_000;
+const sideAnswerMaxBytes = 64 * 1_024;
 const answerBodyMaxBytes = 1_024 * 1_024;
 
 /** Nothing has left this process, or nobody took it: the refresh token is not spent. */
@@ -63,6 +70,14 @@ export interface TokenEndpoint {
    * plainly, `unknown`. Takes 10 s at most. Never rejects.
    */
   introspect(request: TokenRequest, refreshToken: Secret): Promise<GrantActivity>;
+  /**
+   * Asks the definition's `revokeUrl` to end a token (RFC 7009), with the client authentication of the
+   * request. Takes 15 s at most. Never rejects.
+   */
+  revoke(
+    request: TokenRequest,
+    revoked: { token: Secret; kind: RevocationTokenKind },
+  ): Promise<RevocationAnswer>;
 }
 
 /**
@@ -119,11 +134,31 @@ export function createTokenEndpoint(dependencies: {
         socket,
         origin: url.origin,
         http,
-        bodyMaxBytes: introspectionBodyMaxBytes,
+        bodyMaxBytes: sideAnswerMaxBytes,
         mayStillSend: () => true,
         deadlineMs: introspectionDeadlineMs - (clock.monotonicMs() - startedAtMs),
       });
       return readIntrospection(answer);
+    },
+
+    async revoke(request, revoked) {
+      const { revokeUrl } = request.definition;
+      const url = revokeUrl === null ? null : renderUrl(revokeUrl, request.variables);
+      const now = new Date(clock.wallMs());
+      if (url === null) return readRevocation(notSent('misconfigured', 'url_incomplete'), now);
+      const http = await buildRevocation(request, revoked, url, sources);
+      if (http === null) return readRevocation(notSent('misconfigured', 'request_incomplete'), now);
+      const socket = await open(url, request);
+      if ('kind' in socket) return readRevocation(socket, now);
+      const answer = await exchangeHttp({
+        socket,
+        origin: url.origin,
+        http,
+        bodyMaxBytes: sideAnswerMaxBytes,
+        mayStillSend: () => true,
+        deadlineMs: revocationDeadlineMs,
+      });
+      return readRevocation(answer, now);
     },
   };
 }

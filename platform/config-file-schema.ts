@@ -17,7 +17,7 @@ const deadlineMaxSeconds = 60;
 const taskQueues = z.strictObject({
   refresh: name.default('token-manager').describe('Refreshes of connections.'),
   wait: name.default('token-manager-wait').describe('Waiting on behalf of other Workflows.'),
-  sweep: name.default('token-manager-sweep').describe('Proactive refreshes.'),
+  sweep: name.default('token-manager-sweep').describe('Sweeps and revocations.'),
 });
 
 const worker = z.strictObject({
@@ -66,6 +66,23 @@ const refresh = z.strictObject({
     .max(168)
     .default(6)
     .describe('Frees a Workflow ID that is stuck.'),
+});
+
+const sweep = z.strictObject({
+  enabled: z.boolean().default(true).describe('Refreshes before expiry, without being asked.'),
+  everySeconds: z.int().min(10).max(3_600).default(60).describe('Between two sweeps.'),
+  startsPerSecond: z
+    .int()
+    .min(1)
+    .max(1_000)
+    .default(100)
+    .describe('Refreshes that a sweep starts in a second.'),
+  startsPerSecondOfApp: z
+    .int()
+    .min(1)
+    .max(1_000)
+    .default(20)
+    .describe('The same of one app, whose own limits hold beside it.'),
 });
 
 const dev = z.strictObject({
@@ -123,5 +140,6 @@ export const configFileSchema = z.strictObject({
     .describe('What npm start registers; elsewhere an administrator does.'),
   worker: worker.prefault({}),
   refresh: refresh.prefault({}),
+  sweep: sweep.prefault({}),
   dev: dev.prefault({}),
 });

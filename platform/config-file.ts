@@ -60,7 +60,6 @@ export function warnUnbuilt(file: ConfigFile): string[] {
   const standard = defaultFile();
   const unbuilt = {
     '/taskQueues/wait': file.taskQueues.wait !== standard.taskQueues.wait,
-    '/taskQueues/sweep': file.taskQueues.sweep !== standard.taskQueues.sweep,
     '/worker/slots/waitActivities':
       file.worker.slots.waitActivities !== standard.worker.slots.waitActivities,
   };

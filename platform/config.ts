@@ -51,7 +51,10 @@ export interface Config extends ListenConfig {
   /** More provider definitions, JSON; absent: only the catalogue. */
   providersFile: string | undefined;
   temporal: TemporalConnectionConfig &
-    Pick<ConfigFile, 'taskQueues' | 'searchAttributes' | 'retentionMs' | 'worker' | 'refresh'>;
+    Pick<
+      ConfigFile,
+      'taskQueues' | 'searchAttributes' | 'retentionMs' | 'worker' | 'refresh' | 'sweep'
+    >;
   files: {
     /** Whoever reads one of these holds a secret of the service. */
     secret: NamedFile[];
@@ -118,6 +121,7 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
       retentionMs: file.retentionMs,
       worker: file.worker,
       refresh: file.refresh,
+      sweep: file.sweep,
     },
     files: {
       secret: [...settings.secretFiles, ...namedFiles(settings, secretPaths)],

@@ -79,6 +79,8 @@ export interface Metrics {
   unsealFailures: { inc(): void };
   /** How the gauge `connections` learns its values: asked at a scrape, once, by the composer. */
   collectConnections(count: () => Promise<ConnectionCounts>): void;
+  /** How the gauge `sweep_lag_seconds` learns its value: asked at a scrape. */
+  collectSweepLag(read: () => Promise<number>): void;
   /** How the gauge `certificate_expiry_seconds` learns its values, asked at a scrape. */
   collectCertificateExpiries(
     expiries: () => Pick<CertificateExpiry, 'role' | 'expiresAt'>[],
@@ -160,6 +162,7 @@ export function createMetrics(options: { subsystem: string }): Metrics {
       'Sealed values that did not open for their owner. Must be 0.',
     ),
     collectConnections,
+    collectSweepLag: createSweepLagGauge(registry),
     collectCertificateExpiries: createCertificateExpiryGauge(registry),
     collectSdkMetrics(measurements) {
       takeSdkMetrics = () => recordSdkMetrics(measurements());
@@ -210,6 +213,26 @@ function createConnectionsGauge(registry: Registry): Metrics['collectConnections
   };
 }
 
+function createSweepLagGauge(registry: Registry): Metrics['collectSweepLag'] {
+  let read: (() => Promise<number>) | undefined;
+  const gauge = new Gauge({
+    name: `${prefix}sweep_lag_seconds`,
+    help: 'For how long the longest due connection has waited for the sweep. Absent while PostgreSQL cannot be asked.',
+    // The gauge has no series until its value is known.
+    labelNames: [],
+    registers: [registry],
+    async collect() {
+      const seconds = await withinDeadline(read);
+      gauge.remove();
+      if (seconds !== undefined) gauge.set(seconds);
+    },
+  });
+  gauge.remove();
+  return (newRead) => {
+    read = newRead;
+  };
+}
+
 function createCertificateExpiryGauge(registry: Registry): Metrics['collectCertificateExpiries'] {
   let read: Parameters<Metrics['collectCertificateExpiries']> | undefined;
   const gauge = new Gauge({
@@ -231,9 +254,9 @@ function createCertificateExpiryGauge(registry: Registry): Metrics['collectCerti
 }
 
 /** The other metrics are worth most while PostgreSQL is away: a scrape never fails or hangs for it. */
-async function withinDeadline(
-  count: (() => Promise<ConnectionCounts>) | undefined,
-): Promise<ConnectionCounts | undefined> {
+async function withinDeadline<Value>(
+  count: (() => Promise<Value>) | undefined,
+): Promise<Value | undefined> {
   let timer: NodeJS.Timeout | undefined;
   const deadline = new Promise<undefined>((resolve) => {
     timer = setTimeout(() => resolve(undefined), connectionCountDeadlineMs);

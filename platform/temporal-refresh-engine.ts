@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   WorkflowFailedError,
@@ -11,6 +12,7 @@ import {
   TokenManagerError,
   type RefreshConnectionInput,
   type RefreshResult,
+  type RefreshTrigger,
 } from '../client/contract.ts';
 import { withRefreshHeaders } from './refresh-headers.ts';
 import type { Tracer } from './tracer.ts';
@@ -21,6 +23,7 @@ const retryAfterSeconds = 1;
 /** Between looks at a run whose result is awaited: doubling from the first to the second. */
 const lookFirstMs = 500;
 const lookMaxMs = 5_000;
+const fairnessKeyMaxBytes = 64;
 
 const connectionIdKey = defineSearchAttributeKey('ConnectionId', SearchAttributeType.KEYWORD);
 const tenantIdKey = defineSearchAttributeKey('TenantId', SearchAttributeType.KEYWORD);
@@ -78,7 +81,9 @@ export function createTemporalRefreshEngine(dependencies: {
       workflowIdReusePolicy: 'ALLOW_DUPLICATE',
       followRuns: false,
       workflowExecutionTimeout: dependencies.workflowExecutionTimeoutMs,
-      requestEagerStart: dependencies.requestEagerStart,
+      // An eager start would pass by those who wait in the Task Queue before it.
+      requestEagerStart: dependencies.requestEagerStart && trigger !== 'sweep',
+      priority: { priorityKey: priorityOf(trigger), fairnessKey: fairnessKeyOf(tenantId) },
       staticSummary: `Refresh ${connectionId} at ${provider}: ${trigger}, newer than version ${newerThan}`,
       typedSearchAttributes: [
         { key: connectionIdKey, value: connectionId },
@@ -109,6 +114,28 @@ export function createTemporalRefreshEngine(dependencies: {
       }
     },
   };
+}
+
+/** What callers wait for goes before what nobody waits for yet; 1 to 5, the lower the sooner. */
+function priorityOf(trigger: RefreshTrigger): number {
+  switch (trigger) {
+    case 'sweep':
+      return 4;
+    case 'background':
+    case 'probe':
+      return 3;
+    case 'read':
+    case 'force':
+    case 'rejected':
+    case 'workflow':
+      return 2;
+  }
+}
+
+/** Of those who wait with one priority, tenants take turns. A key has 64 bytes at most. */
+function fairnessKeyOf(tenantId: string): string {
+  if (tenantId.length <= fairnessKeyMaxBytes) return tenantId;
+  return createHash('sha256').update(tenantId).digest('hex');
 }
 
 /**

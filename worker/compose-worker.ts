@@ -25,7 +25,10 @@ import type { Metrics } from '../platform/metrics.ts';
 import { isNamespaceMissing, isTemporalAway } from '../platform/temporal-connections.ts';
 import { createSealedResults } from './sealed-results.ts';
 import { createWorker } from './create-worker.ts';
-import { exchangeDeadlinesMs, tuneWorker } from './worker-settings.ts';
+import { composeMaintenance } from './compose-maintenance.ts';
+import { runTogether } from './run-together.ts';
+import { ensureSweepSchedule } from './sweep-schedule.ts';
+import { exchangeDeadlinesMs, tuneMaintenanceWorker, tuneWorker } from './worker-settings.ts';
 import { superviseWorker, type PollingWorker } from './supervise-worker.ts';
 
 const describeLimitMs = 5_000;
@@ -68,7 +71,7 @@ interface WorkerComposition {
 export function composeWorker(composition: WorkerComposition): ComposedWorker {
   const { config, log, metrics, pool, vault, providers } = composition;
   const { address, namespace } = config.temporal;
-  const taskQueue = config.temporal.taskQueues.refresh;
+  const { refresh: taskQueue, sweep: sweepQueue } = config.temporal.taskQueues;
   const { slots } = config.temporal.worker;
   const { connectSeconds } = config.temporal.refresh;
   let client: Client | undefined;
@@ -81,10 +84,8 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
   });
   const calls = createActivityCalls(composition.tracer);
   const gates = createAppGates({ store: pool, random: Math.random });
-  const activities = createActivities({
-    store: createExchangeStore(pool),
-    gates,
-    gateLine: createGateLine({ gates, random: Math.random, sleep: (ms) => sleep(ms) }),
+  const stopping = new AbortController();
+  const shared = {
     clientSecrets: createClientSecretOrder(),
     vault,
     providers,
@@ -99,15 +100,27 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
       connectDeadlineMs: 1_000 * connectSeconds,
     }),
     deadlinesMs: exchangeDeadlinesMs(config.temporal.refresh),
+    sealedResults: createSealedResults(() => client),
+    currentCall: calls.current,
+    log,
+  };
+  const activities = createActivities({
+    ...shared,
+    store: createExchangeStore(pool),
+    gates,
+    gateLine: createGateLine({ gates, random: Math.random, sleep: (ms) => sleep(ms) }),
     appSlots: createAppSlots(slots.activities),
     keeper,
-    sealedResults: createSealedResults(() => client),
     clock: systemClock,
     random: Math.random,
     randomUuid: randomUUID,
-    currentCall: calls.current,
-    log,
     metrics,
+  });
+  const maintenance = composeMaintenance({
+    ...composition,
+    client: () => client,
+    shared,
+    stopping: stopping.signal,
   });
 
   /** Worker.create would fail as well, with an error that does not tell why. */
@@ -130,23 +143,36 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
     const connection = await composition.connect();
     try {
       await checkNamespace(connection);
-      const worker = await createWorker({
+      const basis = {
         connection,
         namespace,
-        taskQueue,
         workflowBundlePath: composition.workflowBundlePath,
-        activities,
         activityInterceptors: calls.interceptors,
-        ...tuneWorker(config.temporal.worker),
-      });
+      };
+      const refreshing = { ...basis, taskQueue, activities };
+      const sweeping = { ...basis, taskQueue: sweepQueue, activities: maintenance };
+      const together = await runTogether([
+        () => createWorker({ ...refreshing, ...tuneWorker(config.temporal.worker) }),
+        () => createWorker({ ...sweeping, ...tuneMaintenanceWorker() }),
+      ]);
       client = new Client({ connection, namespace });
-      const running = worker.run();
       log.info({ address, namespace, task_queue: taskQueue }, 'worker polls for refreshes');
-      return { running, shutdown: () => worker.shutdown(), release: () => connection.close() };
+      scheduleSweeps(client);
+      return { ...together, release: () => connection.close() };
     } catch (error) {
       await connection.close();
       throw error;
     }
+  }
+
+  /** A worker without the right to write Schedules works all the same. */
+  function scheduleSweeps(over: Client): void {
+    const { enabled: isEnabled, everySeconds } = config.temporal.sweep;
+    ensureSweepSchedule(over, { taskQueue: sweepQueue, isEnabled, everySeconds }).catch(
+      (error: unknown) => {
+        log.warn({ err: error, task_queue: sweepQueue }, 'the sweep could not be scheduled');
+      },
+    );
   }
 
   const supervisor = superviseWorker({
@@ -165,6 +191,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
     client: () => client,
     close() {
       closing ??= (async () => {
+        stopping.abort();
         await supervisor.close();
         await keeper.tryOnce();
         if (keeper.count() > 0) {

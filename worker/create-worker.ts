@@ -4,6 +4,7 @@ import {
   type NativeConnection,
 } from '@temporalio/worker';
 import type { Activities } from '../activities/index.ts';
+import type { MaintenanceActivities } from '../activities/maintenance.ts';
 
 /** Two seconds instead of ten: how long a run waits for the worker that died with its state. */
 const stickyScheduleToStartMs = 2_000;
@@ -16,7 +17,7 @@ export interface WorkerOptions {
   taskQueue: string;
   /** Path of the prebuilt Workflow bundle. */
   workflowBundlePath: string;
-  activities: Activities;
+  activities: Activities | MaintenanceActivities;
   activityInterceptors: ActivityInterceptorsFactory;
   activitySlots: number;
   workflowTaskSlots: number;
@@ -25,7 +26,7 @@ export interface WorkerOptions {
   shutdownGraceMs: number;
 }
 
-/** The worker of the refresh Task Queue, not running yet. */
+/** The worker of one Task Queue, not running yet. */
 export function createWorker(options: WorkerOptions): Promise<Worker> {
   const pollerBehavior = {
     type: 'autoscaling',

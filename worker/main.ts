@@ -2,6 +2,7 @@ import { composeServices } from '../cli/compose-services.ts';
 import { probeTemporal } from '../cli/gateway-of-services.ts';
 import type { ProcessParts, RunningProcess } from '../cli/run-process.ts';
 import { countConnections } from '../connections/connection-registry.ts';
+import { createSweepStore } from '../connections/sweep-store.ts';
 import { createMetrics } from '../platform/metrics.ts';
 import { createMetricsServer } from '../platform/metrics-server.ts';
 import { createReadiness, type CheckState } from '../platform/readiness.ts';
@@ -19,6 +20,7 @@ export async function startWorkerProcess(parts: ProcessParts): Promise<RunningPr
   const services = await composeServices({ config, log, metrics, tracer });
   const { pool } = services;
   metrics.collectConnections(() => countConnections(pool));
+  metrics.collectSweepLag(() => createSweepStore(pool).lagSeconds());
   let worker: ComposedWorker | undefined;
 
   async function checkPolling(): Promise<CheckState> {

@@ -2,6 +2,11 @@ import type { Config } from '../platform/config.ts';
 import type { WorkerOptions } from './create-worker.ts';
 
 const msPerSecond = 1_000;
+const maintenanceSlots = 50;
+const maintenanceGraceMs = 10_000;
+const sweepShareOfSlots = 0.5;
+/** As of all slots, so that a provider that hangs leaves the sweep to the others. */
+const appShareOfSweep = 0.25;
 
 /** What `worker` of temporal.config.json sets at a worker. */
 export function tuneWorker({
@@ -17,6 +22,30 @@ export function tuneWorker({
     workflowTaskSlots: slots.workflowTasks,
     pollers,
     shutdownGraceMs: msPerSecond * shutdownGraceSeconds,
+  };
+}
+
+/** Sweeps and revocations: few at once, and each may be cut off, for what they do is stored. */
+export function tuneMaintenanceWorker(): ReturnType<typeof tuneWorker> {
+  return {
+    activitySlots: maintenanceSlots,
+    workflowTaskSlots: maintenanceSlots,
+    pollers: { initial: 2, minimum: 1, maximum: 10 },
+    shutdownGraceMs: maintenanceGraceMs,
+  };
+}
+
+/** How much of a worker's refreshes may be the sweep's. */
+export function sweepLimits(
+  { slots }: Config['temporal']['worker'],
+  sweep: Config['temporal']['sweep'],
+) {
+  const openMax = Math.max(Math.floor(slots.activities * sweepShareOfSlots), 1);
+  return {
+    openMax,
+    openOfAppMax: Math.max(Math.floor(openMax * appShareOfSweep), 1),
+    startsPerSecond: sweep.startsPerSecond,
+    startsPerSecondOfApp: sweep.startsPerSecondOfApp,
   };
 }
 

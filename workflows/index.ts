@@ -1,1 +1,3 @@
 export { refreshConnection } from './refresh-connection.ts';
+export { revokeConnection } from './revoke-connection.ts';
+export { sweepConnections } from './sweep-connections.ts';

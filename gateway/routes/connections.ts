@@ -73,7 +73,7 @@ const connectionFields = z.object({
   created_at: answeredInstant,
   updated_at: answeredInstant,
 });
-const connectionAnswer = connectionFields.openapi('Connection');
+export const connectionAnswer = connectionFields.openapi('Connection');
 const importAnswer = connectionFields
   .extend({
     credentials: z.literal('kept_newer').optional().openapi({
@@ -119,7 +119,7 @@ const connectionInput = z
     not: { properties: { expires_in: {}, expires_at: {} }, required: ['expires_in', 'expires_at'] },
   });
 
-const connectionExample: z.output<typeof connectionAnswer> = {
+export const connectionExample: z.output<typeof connectionAnswer> = {
   id: 'acme-salesforce',
   tenant_id: 'acme',
   app_id: 'salesforce',
@@ -365,7 +365,7 @@ function readInput(body: z.output<typeof connectionInput>): ConnectionInput {
   };
 }
 
-function describeConnection(connection: Connection, now: Date) {
+export function describeConnection(connection: Connection, now: Date) {
   const { failure } = connection;
   return {
     id: connection.id,

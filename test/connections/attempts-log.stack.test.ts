@@ -19,6 +19,7 @@ async function addAttempts(connectionId: string, count: number): Promise<void> {
       class: 'transient',
       code: `e${number}`,
       retryAfterMs: 0,
+      refreshDueAfterMs: 0,
       record: { trigger: 'sweep', runId: `run-${number}`, durationMs: number },
     });
   }

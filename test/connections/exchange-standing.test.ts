@@ -62,6 +62,20 @@ describe('what a refresh may do', () => {
     ['to send when asked for a newer one', {}, {}, newer, { kind: 'may_send', replay: null }],
     ['nothing while paused', { pausedAt: now }, {}, newer, { kind: 'paused' }],
     [
+      'to send in spite of a verdict, once somebody wants to see',
+      { verdict: 'revoked', probeRequestedAt: now },
+      {},
+      newer,
+      { kind: 'may_send', replay: null },
+    ],
+    [
+      'nothing with a verdict and nothing to send',
+      { verdict: 'revoked', probeRequestedAt: now, hasRefreshToken: false },
+      {},
+      newer,
+      { kind: 'reauthorization_required' },
+    ],
+    [
       'nothing while paused, with a verdict too',
       { pausedAt: now, verdict: 'revoked' },
       {},

@@ -414,14 +414,14 @@ describe('a tombstone', () => {
     // As DELETE will leave it.
     await fixture.set(
       id,
-      `deleted_at = now(), generation = 5, token_version = 4,
+      `deleted_at = now(), app_id = null, generation = 5, token_version = 4,
        sealed_access_token = null, access_key_id = null, sealed_refresh_token = null, refresh_key_id = null`,
     );
     expect(await fixture.connections.get(id, null)).toBeUndefined();
     // The token that it held before counts as new: nothing is kept of the connection that was.
     const result = await put(id, { ...tokens(`of-${id}`), expiresInSeconds: 60 });
     expect(result).toMatchObject({
-      created: false,
+      created: true,
       credentials: 'stored',
       connection: { generation: 6, tokenVersion: 5, deletedAt: null, scope: null },
     });
@@ -433,7 +433,7 @@ describe('a tombstone', () => {
 
   it('needs a token to come back, and its own tenant', async () => {
     const id = await fixture.addConnection({ appId });
-    await fixture.set(id, 'deleted_at = now()');
+    await fixture.set(id, 'deleted_at = now(), app_id = null');
     await expect(put(id, {})).rejects.toMatchObject({ code: 'input_validation' });
     const foreign = put(id, { tenantId: 'other', ...ownTokens() });
     await expect(foreign).rejects.toMatchObject({ code: 'connection_id_taken' });

@@ -18,6 +18,7 @@ function importAt(
     held?: { access?: Secret; refresh?: Secret };
     credential?: CredentialKind;
     policy?: number | null;
+    keepAliveSeconds?: number;
   } = {},
 ) {
   const { held = {}, credential = 'refresh_token', policy = 100 } = options;
@@ -37,6 +38,7 @@ function importAt(
       },
       now: readAt,
       fraction: 0,
+      keepAliveSeconds: options.keepAliveSeconds ?? null,
     },
   );
   return { expiry, asked };

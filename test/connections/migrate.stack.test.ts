@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { migrate } from '../../connections/migrate.ts';
 
 const migrateModule = fileURLToPath(new URL('../../connections/migrate.ts', import.meta.url));
-const migrations = ['0001_tables', '0002_app_gates', '0003_dpop'];
+const migrations = ['0001_tables', '0002_app_gates', '0003_dpop', '0004_life', '0005_events'];
 
 let server: pg.Client;
 const made: string[] = [];

@@ -40,6 +40,7 @@ export function sampleConnection(members: Partial<Connection> = {}): Connection 
     lastRefreshedAt: null,
     failure: null,
     verdict: null,
+    probeRequestedAt: null,
     uncertainSince: null,
     pausedAt: null,
     deletedAt: null,

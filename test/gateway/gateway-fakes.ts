@@ -52,6 +52,7 @@ export function connectionRow(changes: Partial<Connection> = {}): Connection {
     lastRefreshedAt: secondsFromStart(-1_800),
     failure: null,
     verdict: null,
+    probeRequestedAt: null,
     uncertainSince: null,
     pausedAt: null,
     deletedAt: null,
@@ -161,12 +162,22 @@ export function createFakeGateway(options: FakeOptions = {}) {
     readsFail: undefined as Error | undefined,
     /** What every read of a token waits for before it answers with the row as it was. */
     readsWait: undefined as Promise<void> | undefined,
+    disconnect: 'revoking' as 'revoking' | 'done',
     put: undefined as ((id: string, input: ConnectionInput) => Promise<ImportResult>) | undefined,
   };
   const visibleRow = (id: string, visibleTo: VisibleTenants) => {
     const found = rows.get(id);
     return found !== undefined && isVisible(found.tenantId, visibleTo) ? found : undefined;
   };
+  function change(id: string, visibleTo: VisibleTenants, changes: Partial<Connection>) {
+    const found = visibleRow(id, visibleTo);
+    if (found === undefined) return Promise.resolve(undefined);
+    const changed = { ...found, ...changes };
+    rows.set(id, changed);
+    return Promise.resolve(changed);
+  }
+
+  const revocations: string[] = [];
   const connections: GatewayDependencies['connections'] = {
     readToken(id) {
       state.reads += 1;
@@ -193,6 +204,21 @@ export function createFakeGateway(options: FakeOptions = {}) {
       const created = !rows.has(id);
       rows.set(id, connection);
       return Promise.resolve({ connection, created, credentials: 'stored' });
+    },
+    pause: (id, visibleTo) => change(id, visibleTo, { pausedAt: startsAt }),
+    resume(id, visibleTo) {
+      const isProbed = (rows.get(id)?.verdict ?? null) !== null;
+      return change(id, visibleTo, {
+        pausedAt: null,
+        probeRequestedAt: isProbed ? startsAt : null,
+      });
+    },
+    disconnect(id, visibleTo) {
+      const found = visibleRow(id, visibleTo);
+      if (found === undefined) return Promise.resolve(undefined);
+      if (state.disconnect === 'done') rows.delete(id);
+      else rows.set(id, { ...found, deletedAt: startsAt });
+      return Promise.resolve(state.disconnect);
     },
   };
   const apps: AppRegistry = {
@@ -228,6 +254,12 @@ export function createFakeGateway(options: FakeOptions = {}) {
       createProviderCatalogue({ builtIn: loadBuiltInProviders() }),
     ),
     refreshEngine: engine,
+    revocationEngine: {
+      start({ connectionId }) {
+        revocations.push(connectionId);
+        return Promise.resolve();
+      },
+    },
     callers: createAnonymousCallers(),
     clock,
     databaseClock: {
@@ -250,7 +282,19 @@ export function createFakeGateway(options: FakeOptions = {}) {
     ...replaced,
   };
   const app = createGateway(dependencies);
-  return { app, dependencies, rows, row, engine, puts, attempts, state, lines, metrics };
+  return {
+    app,
+    dependencies,
+    rows,
+    row,
+    engine,
+    puts,
+    attempts,
+    revocations,
+    state,
+    lines,
+    metrics,
+  };
 }
 
 /** A JSON request; the answer's body parsed. */

@@ -153,7 +153,16 @@ describe('lists', () => {
     };
     const unused = () => Promise.reject(new Error('not asked for'));
     const { app } = createFakeGateway({
-      connections: { list, get: unused, put: unused, readToken: unused, attempts: unused },
+      connections: {
+        list,
+        get: unused,
+        put: unused,
+        readToken: unused,
+        attempts: unused,
+        pause: unused,
+        resume: unused,
+        disconnect: unused,
+      },
     });
     const { json } = await call(app, 'GET', '/v1/connections');
     expect(json).toMatchObject({ items: [{ id: 'c1', status: 'active' }], next_cursor: 'abc' });

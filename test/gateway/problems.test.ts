@@ -228,7 +228,8 @@ describe('a problem', () => {
     const allow = async (path: string) => (await call(app, 'PATCH', path)).headers.get('Allow');
     expect(await allow('/v1/connections/c1/token')).toBe('GET, HEAD');
     expect(await allow('/v1/connections/c1/token/refresh')).toBe('POST');
-    expect(await allow('/v1/connections/c1')).toBe('PUT, GET, HEAD');
+    expect(await allow('/v1/connections/c1')).toBe('PUT, GET, HEAD, DELETE');
+    expect(await allow('/v1/connections/c1/pause')).toBe('POST');
     expect(await allow('/v1/apps/a1')).toBe('PUT, GET, HEAD, DELETE');
     expect(await allow('/ping')).toBe('GET, HEAD');
   });

@@ -66,6 +66,7 @@ export function createSimulatedEndpoint(options: {
   }
 
   return {
+    revoke: () => Promise.reject(new Error('the model disconnects nothing')),
     introspect: () => Promise.resolve('unknown'),
     connect(request) {
       const refreshToken = request.credential?.reveal() ?? '';

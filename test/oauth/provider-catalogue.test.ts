@@ -82,6 +82,8 @@ describe('the catalogue', () => {
       allowedHosts: null,
       privateKeyAlg: null,
       needsDpopKey: false,
+      canRevoke: false,
+      grantLifetime: { keepAliveSeconds: null, absoluteSeconds: null },
     });
   });
 

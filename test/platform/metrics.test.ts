@@ -29,6 +29,7 @@ describe('the metrics page', () => {
       refreshed_but_not_stored: 'gauge',
       unseal_failures_total: 'counter',
       connections: 'gauge',
+      sweep_lag_seconds: 'gauge',
     });
     expect(body).toContain('process_cpu_seconds_total');
     expect(contentType).toContain('text/plain');
@@ -63,6 +64,17 @@ describe('the metrics page', () => {
       reauthorization_required: '0',
       revoking: '0',
     });
+  });
+
+  it('tells how far the sweep is behind, while PostgreSQL can be asked', async () => {
+    const metrics = createTestMetrics();
+    const lag = async () =>
+      /^token_manager_sweep_lag_seconds\S* (\S+)$/m.exec((await metrics.page()).body)?.[1];
+    expect(await lag()).toBeUndefined();
+    metrics.collectSweepLag(() => Promise.resolve(12.5));
+    expect(await lag()).toBe('12.5');
+    metrics.collectSweepLag(() => Promise.reject(new Error('away')));
+    expect(await lag()).toBeUndefined();
   });
 
   it('comes without connections when they cannot be counted, and forgets what they were', async () => {

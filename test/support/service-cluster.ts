@@ -38,9 +38,14 @@ export async function createServiceCluster(
   // Test files share one Temporal: a Task Queue of its own keeps each cluster's work with its workers.
   const configFile = join(folder, 'temporal.config.json');
   const { refresh = {} } = options;
+  const queue = `test-${randomUUID()}`;
   writeFileSync(
     configFile,
-    JSON.stringify({ taskQueues: { refresh: `test-${randomUUID()}` }, refresh }),
+    JSON.stringify({
+      taskQueues: { refresh: queue, sweep: `${queue}-sweep` },
+      refresh,
+      sweep: { enabled: false },
+    }),
   );
   const env = {
     DATABASE_URL: database.url,

@@ -9,7 +9,7 @@ import { inject } from 'vitest';
 import { startAllInOne, type AllInOne } from '../../cli/all-in-one.ts';
 import { refreshWorkflowId } from '../../client/contract.ts';
 import { tellTokenChange, type TokenNotices } from '../../connections/token-notices.ts';
-import { loadConfig } from '../../platform/config.ts';
+import { loadConfig, type Config } from '../../platform/config.ts';
 import { createLogger } from '../../platform/log.ts';
 import { createLocalKeyFile } from '../../vault/local-key-file.ts';
 import { composeWorker, type ComposedWorker } from '../../worker/compose-worker.ts';
@@ -60,6 +60,7 @@ export interface TestStack {
 export async function startTestStack(
   options: {
     env?: Record<string, string>;
+    sweep?: Partial<Config['temporal']['sweep']>;
     /** What every call is made with, where the environment names a policy of callers. */
     key?: string;
     /** The URL by which the stack, but not the test, reaches its database. */
@@ -85,7 +86,14 @@ export async function startTestStack(
     },
   });
   // Test files share one Temporal: a Task Queue of its own keeps each stack's work with its worker.
-  config.temporal.taskQueues = { ...config.temporal.taskQueues, refresh: `test-${randomUUID()}` };
+  const queue = `test-${randomUUID()}`;
+  config.temporal.taskQueues = {
+    ...config.temporal.taskQueues,
+    refresh: queue,
+    sweep: `${queue}-sweep`,
+  };
+  // Nothing is refreshed of its own accord but where a test says so.
+  config.temporal.sweep = { ...config.temporal.sweep, enabled: false, ...options.sweep };
   const logged: string[] = [];
   const destination = new Writable({
     write(chunk: Buffer, _encoding, done) {

@@ -31,6 +31,9 @@ it('each class has its own deadline', () => {
   });
 });
 
-it.each(['sweep', 'nexusEndpoint', 'slots'])('a member %s that is not built is refused', (name) => {
-  expect(configFileSchema.safeParse({ [name]: {} }).success).toBe(false);
-});
+it.each(['sweeps', 'nexusEndpoint', 'slots'])(
+  'a member %s that is not built is refused',
+  (name) => {
+    expect(configFileSchema.safeParse({ [name]: {} }).success).toBe(false);
+  },
+);

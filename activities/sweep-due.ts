@@ -1,0 +1,206 @@
+import type { RefreshResult, RefreshTrigger } from '../client/contract.ts';
+import { appSendLimits } from '../connections/app-gate.ts';
+import type { ClaimedConnection, DueApp, SweepStore } from '../connections/sweep.ts';
+import type { ProviderCatalogue } from '../oauth/provider-catalogue.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Logger } from '../platform/log.ts';
+
+/** As much of the port to Temporal as the sweep uses. */
+export interface RefreshStarter {
+  /** Starts or joins the refresh of a connection, and awaits that run. */
+  refresh(
+    request: {
+      connectionId: string;
+      tenantId: string;
+      provider: string;
+      newerThan: number;
+      trigger: RefreshTrigger;
+      requestedAt: Date;
+      traceparent: string;
+    },
+    signal: AbortSignal,
+  ): Promise<RefreshResult | undefined>;
+}
+
+export interface SweepLimits {
+  /** Refreshes under way at once, of all apps: half the slots of a worker. */
+  openMax: number;
+  /** The same of one app. */
+  openOfAppMax: number;
+  startsPerSecond: number;
+  startsPerSecondOfApp: number;
+}
+
+export interface SweepDependencies {
+  sweep: SweepStore;
+  refreshes: RefreshStarter;
+  providers: Pick<ProviderCatalogue, 'resolve'>;
+  limits: SweepLimits;
+  clock: Pick<Clock, 'monotonicMs'>;
+  sleep: (ms: number) => Promise<void>;
+  /** A random number in [0, 1). */
+  random: () => number;
+  /** Aborted when the process is about to end: what is claimed then comes back by itself. */
+  stopping: AbortSignal;
+  log: Pick<Logger, 'info' | 'warn'>;
+}
+
+/** What one sweep did. */
+export interface SweepSummary {
+  started: number;
+  /** That ended with a new token. */
+  refreshed: number;
+  /** Not started, for their app may not send yet. */
+  putOff: number;
+}
+
+/** Apps that are looked at for one page. */
+const appsMax = 1_000;
+const pageMs = 1_000;
+/** A page that is nearly empty is spread as if it held this part of what a second may. */
+const pageShareMin = 0.1;
+/** While everything that may be open is. */
+const saturatedPauseMs = 200;
+/** The next sweep goes on where this one ended. */
+const sweepMaxMs = 240_000;
+/** A refresh that takes longer waits for its provider, and takes no slot while it sleeps. */
+const openAtMostMs = 30_000;
+/** Of what an app or its provider allows, the rest is for those who ask. */
+const sweepShare = 0.5;
+
+/**
+ * Refreshes what is due, the longest due first: page by page, spread over each second, at most so many
+ * under way at once. `beat` is called between pages.
+ */
+export async function sweepDue(
+  dependencies: SweepDependencies,
+  beat: () => void,
+): Promise<SweepSummary> {
+  const { clock, sleep, stopping } = dependencies;
+  const sweep = new Sweep(dependencies);
+  const endMs = clock.monotonicMs() + sweepMaxMs;
+  while (!stopping.aborted && clock.monotonicMs() < endMs) {
+    beat();
+    const page = await sweep.startPage();
+    if (page === 'nothing_due') break;
+    if (page === 'saturated') await sleep(saturatedPauseMs);
+  }
+  await sweep.ended(beat);
+  return sweep.summary;
+}
+
+class Sweep {
+  readonly summary: SweepSummary = { started: 0, refreshed: 0, putOff: 0 };
+  readonly #dependencies: SweepDependencies;
+  readonly #openByApp = new Map<string, number>();
+  /** Their gate is closed: the next sweep looks at them again. */
+  readonly #closedApps = new Set<string>();
+  #open = 0;
+
+  constructor(dependencies: SweepDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  async startPage(): Promise<'started' | 'saturated' | 'nothing_due'> {
+    const { sweep, limits, sleep, stopping, random } = this.#dependencies;
+    const due = await sweep.dueApps(appsMax);
+    const apps = due.filter(({ appId }) => !this.#closedApps.has(appId));
+    if (apps.length === 0) return 'nothing_due';
+    const quotas = apps
+      .map((app) => ({ appId: app.appId, quota: this.#quotaOf(app) }))
+      .filter(({ quota }) => quota > 0);
+    const free = Math.min(limits.openMax - this.#open, limits.startsPerSecond);
+    // What a window does not allow now, it may in the next sweep.
+    if (quotas.length === 0 || free <= 0) return this.#open > 0 ? 'saturated' : 'nothing_due';
+    const { claimed, now } = await sweep.claim(quotas, free);
+    const toStart = claimed.filter(({ isPutOff }) => !isPutOff);
+    for (const { appId, isPutOff } of claimed) if (isPutOff) this.#closedApps.add(appId);
+    this.summary.putOff += claimed.length - toStart.length;
+    // Others have claimed what there was, or it is locked.
+    if (claimed.length === 0) return this.#open > 0 ? 'saturated' : 'nothing_due';
+    const providers = new Map(apps.map(({ appId, provider }) => [appId, provider]));
+    const gapMs = pageMs / Math.max(toStart.length, limits.startsPerSecond * pageShareMin);
+    for (const connection of toStart) {
+      if (stopping.aborted) break;
+      this.#start(connection, providers.get(connection.appId) ?? '', now);
+      await sleep(gapMs * 2 * random());
+    }
+    return 'started';
+  }
+
+  /** Waits until everything that was started has ended, or takes too long to be waited for. */
+  async ended(beat: () => void): Promise<void> {
+    const { sleep, stopping } = this.#dependencies;
+    while (this.#open > 0 && !stopping.aborted) {
+      beat();
+      await sleep(saturatedPauseMs);
+    }
+  }
+
+  /** How many connections of the app may be started in the next second. */
+  #quotaOf(app: DueApp): number {
+    const { limits, providers } = this.#dependencies;
+    const { concurrency, perWindow } = appSendLimits(
+      app.limits,
+      definitionLimits(providers, app) ?? { concurrency: null },
+    );
+    const openMax =
+      concurrency === null
+        ? limits.openOfAppMax
+        : Math.min(Math.max(Math.floor(concurrency * sweepShare), 1), limits.openOfAppMax);
+    const open = this.#openByApp.get(app.appId) ?? 0;
+    const ofWindow =
+      perWindow === null
+        ? Infinity
+        : Math.max(Math.floor(perWindow.count * sweepShare), 1) - app.recentSends - open;
+    return Math.max(Math.min(openMax - open, ofWindow, limits.startsPerSecondOfApp), 0);
+  }
+
+  #start(connection: ClaimedConnection, provider: string, requestedAt: Date): void {
+    const { refreshes, log } = this.#dependencies;
+    const { connectionId, tenantId, appId, tokenVersion, isProbe } = connection;
+    this.summary.started += 1;
+    this.#count(appId, 1);
+    const request = {
+      connectionId,
+      tenantId,
+      provider,
+      newerThan: tokenVersion,
+      trigger: isProbe ? ('probe' as const) : ('sweep' as const),
+      requestedAt,
+      traceparent: '',
+    };
+    void refreshes
+      .refresh(request, AbortSignal.timeout(openAtMostMs))
+      .then(
+        (result) => {
+          if (result?.outcome === 'refreshed') this.summary.refreshed += 1;
+        },
+        (error: unknown) => {
+          // It goes on, or comes back once its claim is over.
+          const isOverdue = error instanceof DOMException && error.name === 'TimeoutError';
+          if (!isOverdue) log.warn({ connection_id: connectionId, err: error }, 'not started');
+        },
+      )
+      .finally(() => this.#count(appId, -1));
+  }
+
+  #count(appId: string, by: 1 | -1): void {
+    this.#open += by;
+    const open = (this.#openByApp.get(appId) ?? 0) + by;
+    if (open === 0) this.#openByApp.delete(appId);
+    else this.#openByApp.set(appId, open);
+  }
+}
+
+/** Undefined: the definition does not hold any more, which the exchange will tell. */
+function definitionLimits(
+  providers: SweepDependencies['providers'],
+  { provider, overrides }: DueApp,
+): { concurrency: number | null } | undefined {
+  try {
+    return providers.resolve(provider, overrides).limits;
+  } catch {
+    return undefined;
+  }
+}

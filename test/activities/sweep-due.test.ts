@@ -1,0 +1,164 @@
+import { describe, expect, it } from 'vitest';
+import type { RefreshResult } from '../../client/contract.ts';
+import type { ClaimedConnection, DueApp, SweepQuota } from '../../connections/sweep.ts';
+import { sweepDue, type SweepLimits } from '../../activities/sweep-due.ts';
+
+const limits: SweepLimits = {
+  openMax: 20,
+  openOfAppMax: 10,
+  startsPerSecond: 50,
+  startsPerSecondOfApp: 8,
+};
+
+/** Apps with so many connections due, over a clock that only sleeping moves. */
+function createSweep(
+  due: Record<string, number>,
+  options: { app?: Partial<DueApp>; closed?: string[]; answerMs?: number } = {},
+) {
+  const { answerMs = 50, closed = [] } = options;
+  const left = new Map(Object.entries(due));
+  const state = { nowMs: 0, open: 0, openMax: 0 };
+  const started: { connectionId: string; trigger: string; atMs: number }[] = [];
+  const asked: SweepQuota[][] = [];
+  const endings: { atMs: number; end: () => void }[] = [];
+  const stopping = new AbortController();
+  const run = () =>
+    sweepDue(
+      {
+        sweep: {
+          dueApps: () =>
+            Promise.resolve(
+              [...left]
+                .filter(([, count]) => count > 0)
+                .map(([appId]) => ({
+                  appId,
+                  provider: 'generic',
+                  overrides: {},
+                  limits: {},
+                  recentSends: 0,
+                  ...options.app,
+                })),
+            ),
+          claim(quotas, limit) {
+            asked.push(quotas);
+            const claimed = quotas
+              .flatMap(({ appId, quota }) => take(appId, quota))
+              .slice(0, limit);
+            return Promise.resolve({ claimed, now: new Date(0) });
+          },
+          announceEnds: () => Promise.resolve(0),
+          lagSeconds: () => Promise.resolve(0),
+        },
+        refreshes: {
+          refresh({ connectionId, trigger }) {
+            started.push({ connectionId, trigger, atMs: state.nowMs });
+            state.open += 1;
+            state.openMax = Math.max(state.openMax, state.open);
+            return new Promise<RefreshResult | undefined>((resolve) => {
+              endings.push({
+                atMs: state.nowMs + answerMs,
+                end() {
+                  state.open -= 1;
+                  resolve({ connectionId, outcome: 'refreshed', tokenVersion: 2, expiresAt: null });
+                },
+              });
+            });
+          },
+        },
+        providers: {
+          resolve: () => {
+            throw new Error('a definition that does not hold');
+          },
+        },
+        limits,
+        clock: { monotonicMs: () => state.nowMs },
+        async sleep(ms) {
+          state.nowMs += ms;
+          for (const ending of endings.splice(0)) {
+            if (ending.atMs <= state.nowMs) ending.end();
+            else endings.push(ending);
+          }
+          await new Promise((resolve) => setImmediate(resolve));
+        },
+        random: () => 0.5,
+        stopping: stopping.signal,
+        log: { info: () => undefined, warn: () => undefined },
+      },
+      () => undefined,
+    );
+
+  function take(appId: string, quota: number): ClaimedConnection[] {
+    const count = Math.min(left.get(appId) ?? 0, quota);
+    left.set(appId, (left.get(appId) ?? 0) - count);
+    return Array.from({ length: count }, (_, at) => ({
+      connectionId: `${appId}-${at}`,
+      tenantId: 't',
+      appId,
+      tokenVersion: 1,
+      dueAt: new Date(at),
+      isProbe: appId === 'probed',
+      isPutOff: closed.includes(appId),
+    }));
+  }
+
+  return { run, started, asked, state, stopping };
+}
+
+describe('a sweep', () => {
+  it('starts everything that is due, so many a second of an app', async () => {
+    const { run, started } = createSweep({ one: 40 });
+    expect(await run()).toEqual({ started: 40, refreshed: 40, putOff: 0 });
+    for (const { atMs: from } of started) {
+      const inSecond = started.filter(({ atMs }) => atMs >= from && atMs < from + 1_000);
+      expect(inSecond.length).toBeLessThanOrEqual(2 * limits.startsPerSecondOfApp);
+    }
+    expect(started.at(-1)?.atMs).toBeGreaterThan(3_500);
+  });
+
+  it('keeps within what may be open, of an app and of all', async () => {
+    const slow = { answerMs: 20_000 };
+    const one = createSweep({ one: 30 }, slow);
+    await one.run();
+    expect(one.state.openMax).toBe(limits.openOfAppMax);
+    const many = createSweep(Object.fromEntries(['a', 'b', 'c', 'd'].map((id) => [id, 9])), slow);
+    await many.run();
+    expect(many.state.openMax).toBe(limits.openMax);
+  });
+
+  it('lets an app with a long backlog hide no other', async () => {
+    const { run, started } = createSweep({ big: 400, small: 2 });
+    await run();
+    const smalls = started.filter(({ connectionId }) => connectionId.startsWith('small'));
+    expect(Math.max(...smalls.map(({ atMs }) => atMs))).toBeLessThan(2_000);
+  });
+
+  it.each<[string, Partial<DueApp>, number]>([
+    ['concurrency', { limits: { concurrency: 4 } }, 2],
+    ['a window', { limits: { per_window: { count: 10, seconds: 60 } }, recentSends: 2 }, 3],
+  ])('takes half of what %s allows at most', async (_what, app, first) => {
+    const { run, asked } = createSweep({ one: 3 }, { app });
+    await run();
+    expect(asked[0]).toEqual([{ appId: 'one', quota: first }]);
+  });
+
+  it('starts nothing of an app whose gate is closed, and asks once', async () => {
+    const { run, asked } = createSweep({ shut: 50 }, { closed: ['shut'] });
+    expect(await run()).toEqual({ started: 0, refreshed: 0, putOff: limits.startsPerSecondOfApp });
+    expect(asked).toHaveLength(1);
+  });
+
+  it('says that a verdict is being looked at again', async () => {
+    const { run, started } = createSweep({ probed: 1 });
+    await run();
+    expect(started).toMatchObject([{ trigger: 'probe' }]);
+  });
+
+  it('starts nothing more when the process ends', async () => {
+    const { run, started, stopping } = createSweep({ one: 400 });
+    const running = run();
+    await new Promise((resolve) => setImmediate(resolve));
+    stopping.abort();
+    await running;
+    expect(started.length).toBeLessThan(20);
+  });
+});
