@@ -36,6 +36,7 @@ const composers = [
   'worker/main.ts',
   'gateway/main.ts',
   'worker/compose-worker.ts',
+  'worker/compose-deliveries.ts',
   'worker/compose-maintenance.ts',
   'gateway/compose-gateway.ts',
 ];

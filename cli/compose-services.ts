@@ -12,6 +12,8 @@ import type { Tracer } from '../platform/tracer.ts';
 import { createPostgresPool } from '../platform/postgres-pool.ts';
 import { createVault } from '../vault/create-vault.ts';
 import { loadProviders } from './load-providers.ts';
+import type { WebhookEndpoint } from '../connections/webhook-settings.ts';
+import { loadWebhooks } from './load-webhooks.ts';
 import { prepareDatabase } from './prepare-database.ts';
 import { loadLocalKey } from '../vault/local-key-file.ts';
 import { createLocalKeyProvider } from '../vault/local-key-provider.ts';
@@ -28,6 +30,8 @@ export interface Services {
   providers: ProviderCatalogue;
   apps: AppRegistry;
   connections: ConnectionRegistry;
+  /** Those of WEBHOOKS_FILE now. */
+  webhookEndpoints: () => readonly WebhookEndpoint[];
   /**
    * Waits for PostgreSQL, refuses one that could forget tokens, and migrates or checks the schema; see
    * prepareDatabase. Until it has resolved the stores answer `store_unavailable`.
@@ -49,6 +53,7 @@ export async function composeServices(given: {
   const { config, log, metrics } = given;
   const keyProvider = createLocalKeyProvider(await loadLocalKey(config.localKeyFile));
   const { providers, watch } = loadProviders(config.providersFile, log);
+  const webhooks = loadWebhooks(config.webhooksFile, log);
   const databaseClock = createDatabaseClock(systemClock);
   let isPrepared = false;
   const pool = createPostgresPool({
@@ -76,12 +81,14 @@ export async function composeServices(given: {
     providers,
     apps,
     connections,
+    webhookEndpoints: webhooks.endpoints,
     async prepare(options) {
       await prepareDatabase({ ...options, database: config.database, log });
       isPrepared = true;
     },
     async close() {
       watch?.close();
+      webhooks.watch?.close();
       await pool.end();
     },
   };

@@ -112,6 +112,13 @@ export function revokeWorkflowId(connectionId: string): string {
   return `revoke/${connectionId}`;
 }
 
+export const deliverEventsWorkflowType = 'deliverEvents';
+
+/** One run for each endpoint of WEBHOOKS_FILE, by its name there. */
+export function deliverEventsWorkflowId(endpoint: string): string {
+  return `deliver-events/${endpoint}`;
+}
+
 /**
  * Headers of a refresh's run and its Activities. `trace` has the name and the shape, `{ traceparent }`,
  * that the OpenTelemetry interceptors of Temporal's SDKs use; `requestedAt` is an ISO 8601 instant.

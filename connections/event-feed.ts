@@ -1,4 +1,5 @@
 import { TokenManagerError, type EventType } from '../client/contract.ts';
+import { eventColumns, eventFromRow, settledEvent, type EventRow } from './event-columns.ts';
 import type { VisibleTenants } from './registry.ts';
 import { queryStore, tenantsParameter, type Queryable } from './store-query.ts';
 
@@ -46,22 +47,6 @@ export interface EventFeed {
   read(query: { after?: string; limit: number; visibleTo: VisibleTenants }): Promise<EventPage>;
 }
 
-interface EventRow {
-  xid: string;
-  id: string;
-  at: Date;
-  type: EventType;
-  tenant_id: string;
-  app_id: string;
-  connection_id: string | null;
-  data: Record<string, unknown>;
-}
-
-/** What every SELECT of an event fetches, from `events e`. */
-const eventColumns = `e.xid::text as xid, e.id, e.at, e.type, e.tenant_id, e.app_id, e.connection_id, e.data`;
-/** Older transactions than this have all ended: no event can still appear before one below it. */
-const settled = `e.xid < pg_snapshot_xmin(pg_current_snapshot())`;
-
 export function createEventFeed(store: Queryable): EventFeed {
   return {
     async read({ after, limit, visibleTo }) {
@@ -74,7 +59,7 @@ export function createEventFeed(store: Queryable): EventFeed {
             coalesce((f.trimmed_xid, f.trimmed_id) > ($1::xid8, $2::bigint), false) as is_gone
           from event_feed f left join lateral (
             select ${eventColumns} from events e
-            where (e.xid, e.id) > (coalesce($1::xid8, '0'), coalesce($2::bigint, 0)) and ${settled}
+            where (e.xid, e.id) > (coalesce($1::xid8, '0'), coalesce($2::bigint, 0)) and ${settledEvent}
               and ($3::text[] is null or e.tenant_id = any($3))
             order by e.xid, e.id limit $4
           ) found on true
@@ -120,18 +105,6 @@ export async function trimEvents(store: Queryable): Promise<number> {
     values: [],
   });
   return row?.count ?? 0;
-}
-
-function eventFromRow(row: EventRow): FeedEvent {
-  return {
-    id: `evt_${row.id}`,
-    at: row.at,
-    type: row.type,
-    tenantId: row.tenant_id === '' ? null : row.tenant_id,
-    appId: row.app_id,
-    connectionId: row.connection_id,
-    data: row.data,
-  };
 }
 
 function formatCursor(epoch: number, { xid, id }: EventPosition): string {

@@ -29,6 +29,7 @@ const secretPaths = [
   'TLS_KEY_FILE',
   'MTLS_KEY_FILE',
   'TEMPORAL_TLS_CLIENT_KEY_PATH',
+  'WEBHOOKS_FILE',
 ];
 const trustedPaths = ['CALLERS_FILE', 'PROVIDERS_FILE', 'WEBHOOKS_FILE', 'MTLS_CLIENT_CERT_FILE'];
 
@@ -50,6 +51,8 @@ export interface Config extends ListenConfig {
   egressAllow: string[];
   /** More provider definitions, JSON; absent: only the catalogue. */
   providersFile: string | undefined;
+  /** Webhook endpoints with their secrets, JSON; absent: none. */
+  webhooksFile: string | undefined;
   temporal: TemporalConnectionConfig &
     Pick<
       ConfigFile,
@@ -114,6 +117,7 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
     localKeyFile: readLocalKeyFile(settings),
     egressAllow: readEgressAllow(settings),
     providersFile: settings.readablePath('PROVIDERS_FILE'),
+    webhooksFile: settings.readablePath('WEBHOOKS_FILE'),
     temporal: {
       ...readTemporal(settings, merged, file.namespace),
       taskQueues: file.taskQueues,
@@ -186,7 +190,7 @@ function readLocalKeyFile(settings: Settings): string {
 
 /** Settings of parts that are not built yet: nobody shall rely on what is not there. */
 function refuseUnbuilt(settings: Settings): void {
-  for (const name of ['KMS_KEY_NAME', 'KMS_API_ENDPOINT', 'WEBHOOKS_FILE']) {
+  for (const name of ['KMS_KEY_NAME', 'KMS_API_ENDPOINT']) {
     if (settings.text(name) !== undefined) {
       settings.fault(name, 'is set, but what it configures is not built yet; unset it');
     }

@@ -73,6 +73,8 @@ export interface Metrics {
     op: 'wrap' | 'unwrap';
     outcome: 'ok' | 'error';
   }>;
+  /** Attempts to tell an endpoint of WEBHOOKS_FILE of an event. */
+  webhookDeliveries: CounterOf<{ endpoint: string; outcome: 'taken' | 'refused' }>;
   /** Token sets that a provider issued and PostgreSQL does not hold yet; must be 0. */
   refreshedButNotStored: { inc(): void; dec(): void };
   /** Sealed values that did not open; must be 0. */
@@ -152,6 +154,11 @@ export function createMetrics(options: { subsystem: string }): Metrics {
       'data_key_operations_total',
       'Wrapping and unwrapping of data keys by the key provider.',
       ['provider', 'op', 'outcome'],
+    ),
+    webhookDeliveries: make.counter(
+      'webhook_deliveries_total',
+      'Attempts to tell a webhook endpoint of an event.',
+      ['endpoint', 'outcome'],
     ),
     refreshedButNotStored: make.gauge(
       'refreshed_but_not_stored',

@@ -11,8 +11,9 @@ import { createClientSecretOrder } from '../activities/follow-up.ts';
 import { createTokenKeeper } from '../activities/token-keeper.ts';
 import { createAppGates } from '../connections/app-gates.ts';
 import { createExchangeStore } from '../connections/exchange-store.ts';
-import type { Queryable } from '../connections/store-query.ts';
+import type { TransactionalStore } from '../connections/store-query.ts';
 import type { TokenVault } from '../connections/token-vault.ts';
+import type { WebhookEndpoint } from '../connections/webhook-settings.ts';
 import { createEgressGuard, parseEgressAllow } from '../oauth/egress.ts';
 import type { ProviderCatalogue } from '../oauth/provider-catalogue.ts';
 import { createTokenEndpoint } from '../oauth/token-endpoint.ts';
@@ -25,6 +26,7 @@ import type { Metrics } from '../platform/metrics.ts';
 import { isNamespaceMissing, isTemporalAway } from '../platform/temporal-connections.ts';
 import { createSealedResults } from './sealed-results.ts';
 import { createWorker } from './create-worker.ts';
+import { composeDeliveries } from './compose-deliveries.ts';
 import { composeMaintenance } from './compose-maintenance.ts';
 import { runTogether } from './run-together.ts';
 import { ensureSweepSchedule } from './sweep-schedule.ts';
@@ -55,9 +57,10 @@ interface WorkerComposition {
   log: Logger;
   metrics: Metrics;
   tracer: Tracer;
-  pool: Queryable;
+  pool: TransactionalStore;
   vault: TokenVault;
   providers: ProviderCatalogue;
+  webhookEndpoints: () => readonly WebhookEndpoint[];
   /** Opens a connection to Temporal; asked again when one was lost. */
   connect: () => Promise<NativeConnection>;
   workflowBundlePath: string;
@@ -69,7 +72,7 @@ interface WorkerComposition {
  * could not store yet.
  */
 export function composeWorker(composition: WorkerComposition): ComposedWorker {
-  const { config, log, metrics, pool, vault, providers } = composition;
+  const { config, log, metrics, pool, vault, providers, webhookEndpoints } = composition;
   const { address, namespace } = config.temporal;
   const { refresh: taskQueue, sweep: sweepQueue } = config.temporal.taskQueues;
   const { slots } = config.temporal.worker;
@@ -83,18 +86,25 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
     },
   });
   const calls = createActivityCalls(composition.tracer);
-  const gates = createAppGates({ store: pool, random: Math.random });
+  const egress = createEgressGuard({
+    allow: parseEgressAllow(config.egressAllow.join(' ')),
+    lookup: async (hostname) =>
+      (await lookup(hostname, { all: true })).map(({ address }) => address),
+  });
   const stopping = new AbortController();
+  const deliveries = composeDeliveries({
+    ...composition,
+    egress,
+    client: () => client,
+    stopping: stopping.signal,
+  });
+  const gates = createAppGates({ store: pool, random: Math.random });
   const shared = {
     clientSecrets: createClientSecretOrder(),
     vault,
     providers,
     tokenEndpoint: createTokenEndpoint({
-      egress: createEgressGuard({
-        allow: parseEgressAllow(config.egressAllow.join(' ')),
-        lookup: async (hostname) =>
-          (await lookup(hostname, { all: true })).map(({ address }) => address),
-      }),
+      egress,
       clock: systemClock,
       randomUuid: randomUUID,
       connectDeadlineMs: 1_000 * connectSeconds,
@@ -106,7 +116,9 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
   };
   const activities = createActivities({
     ...shared,
-    store: createExchangeStore(pool),
+    store: createExchangeStore(pool, () =>
+      webhookEndpoints().some(({ types }) => types.has('connection.refreshed')),
+    ),
     gates,
     gateLine: createGateLine({ gates, random: Math.random, sleep: (ms) => sleep(ms) }),
     appSlots: createAppSlots(slots.activities),
@@ -150,7 +162,11 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
         activityInterceptors: calls.interceptors,
       };
       const refreshing = { ...basis, taskQueue, activities };
-      const sweeping = { ...basis, taskQueue: sweepQueue, activities: maintenance };
+      const sweeping = {
+        ...basis,
+        taskQueue: sweepQueue,
+        activities: { ...maintenance, ...deliveries.activities },
+      };
       const together = await runTogether([
         () => createWorker({ ...refreshing, ...tuneWorker(config.temporal.worker) }),
         () => createWorker({ ...sweeping, ...tuneMaintenanceWorker() }),
@@ -192,6 +208,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
     close() {
       closing ??= (async () => {
         stopping.abort();
+        await deliveries.close();
         await supervisor.close();
         await keeper.tryOnce();
         if (keeper.count() > 0) {

@@ -3,6 +3,7 @@ import {
   type ActivityInterceptorsFactory,
   type NativeConnection,
 } from '@temporalio/worker';
+import type { DeliveryActivities } from '../activities/delivery-activities.ts';
 import type { Activities } from '../activities/index.ts';
 import type { MaintenanceActivities } from '../activities/maintenance.ts';
 
@@ -17,7 +18,7 @@ export interface WorkerOptions {
   taskQueue: string;
   /** Path of the prebuilt Workflow bundle. */
   workflowBundlePath: string;
-  activities: Activities | MaintenanceActivities;
+  activities: Activities | (MaintenanceActivities & DeliveryActivities);
   activityInterceptors: ActivityInterceptorsFactory;
   activitySlots: number;
   workflowTaskSlots: number;

@@ -1,3 +1,4 @@
+export { deliverEvents } from './deliver-events.ts';
 export { refreshConnection } from './refresh-connection.ts';
 export { revokeConnection } from './revoke-connection.ts';
 export { sweepConnections } from './sweep-connections.ts';

@@ -396,7 +396,13 @@ const claims: Record<Variable, Record<string, () => void | Promise<void>>> = {
       refuses('PROVIDERS_FILE', [missing, folder]);
     },
   },
-  WEBHOOKS_FILE: { 'is refused: not built yet': () => refuses('WEBHOOKS_FILE', [keyFile]) },
+  // Its contents: test/connections/webhook-settings.test.ts.
+  WEBHOOKS_FILE: {
+    'must be readable': () => {
+      expect(load({ WEBHOOKS_FILE: keyFile }).webhooksFile).toBe(keyFile);
+      refuses('WEBHOOKS_FILE', [missing, folder]);
+    },
+  },
   ALLOW_ANONYMOUS_CALLERS: {
     'opens any HOST': () => {
       expect(faultsOf({ HOST: '0.0.0.0', ALLOW_ANONYMOUS_CALLERS: 'true' })).toEqual([]);
