@@ -30,6 +30,7 @@ describe('the metrics page', () => {
       unseal_failures_total: 'counter',
       connections: 'gauge',
       sweep_lag_seconds: 'gauge',
+      webhook_deliveries_total: 'counter',
     });
     expect(body).toContain('process_cpu_seconds_total');
     expect(contentType).toContain('text/plain');
