@@ -1,16 +1,4 @@
--- For a database that was restored to a moment before its last -- Transactions are numbered anew from that moment, or from the start in another cluster: readers of the feed have to
--- begin again, and events that seem to lie ahead are put in the order of their numbers.
-update event_feed set epoch = epoch + 1;
-update webhook_endpoints w set xid = '1', event_id = coalesce(
-  (select min(e.id) - 1 from events e where (e.xid, e.id) > (w.xid, w.event_id)),
-  (select max(id) from events), 0)
-where exists (select from events where xid >= pg_snapshot_xmax(pg_current_snapshot()));
-update event_feed set trimmed_xid = '0', trimmed_id = 0
-where exists (select from events where xid >= pg_snapshot_xmax(pg_current_snapshot()));
-update events set xid = '1'
-where exists (select from events where xid >= pg_snapshot_xmax(pg_current_snapshot()));
-
-commit; before any gateway or worker starts on it:
+-- For a database that was restored to a moment before its last commit; before any gateway or worker starts on it:
 --   psql "$DATABASE_URL" -v workers_stopped_at='2026-11-24 02:10:00+00' -f deploy/postgres/after-restore.sql
 -- docs/operations.md, after a restore, says what to do with the rows it lists.
 \set ON_ERROR_STOP on
@@ -39,5 +27,17 @@ returning c.id, c.tenant_id, c.app_id, c.rotation_class, c.expires_at, ahead.why
 
 -- Callers still name the versions that were lost; numbers that were handed out must not come again.
 update connections set token_version = token_version + 1000 where deleted_at is null;
+
+-- Transactions are numbered anew from that moment, or from the start in another cluster: readers of the feed have to
+-- begin again, and events that seem to lie ahead are put in the order of their numbers.
+update event_feed set epoch = epoch + 1;
+update webhook_endpoints w set xid = '1', event_id = coalesce(
+  (select min(e.id) - 1 from events e where (e.xid, e.id) > (w.xid, w.event_id)),
+  (select max(id) from events), 0)
+where exists (select from events where xid >= pg_snapshot_xmax(pg_current_snapshot()));
+update event_feed set trimmed_xid = '0', trimmed_id = 0
+where exists (select from events where xid >= pg_snapshot_xmax(pg_current_snapshot()));
+update events set xid = '1'
+where exists (select from events where xid >= pg_snapshot_xmax(pg_current_snapshot()));
 
 commit;
