@@ -63,7 +63,7 @@ describe('a connection of another tenant', () => {
       tokenCache: { seconds: 60, notices },
     });
     let opened = 0;
-    const { readToken } = dependencies.connections;
+    const readToken = dependencies.connections.readToken.bind(dependencies.connections);
     dependencies.connections.readToken = async (id) => {
       const reading = await readToken(id);
       return reading && { ...reading, open: () => ((opened += 1), reading.open()) };
