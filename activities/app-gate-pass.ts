@@ -7,7 +7,7 @@ import {
 import type { ExchangeSubject } from '../connections/exchange.ts';
 import type { Judgement } from '../oauth/failure-class.ts';
 import { answerWithinMs } from '../oauth/rotation.ts';
-import type { TokenAnswer } from '../oauth/token-endpoint.ts';
+import type { TokenAnswer } from '../oauth/provider-answer.ts';
 import { placeholders } from '../oauth/url-template.ts';
 import { isStoreAway } from './activity-failure.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';

@@ -9,7 +9,7 @@ import {
   type Rotation,
 } from '../oauth/rotation.ts';
 import { extractTokens } from '../oauth/token-answer.ts';
-import type { TokenRequest } from '../oauth/token-request.ts';
+import type { TokenRequest } from '../oauth/provider-request.ts';
 import type { Secret } from '../platform/secret.ts';
 import { openResult } from './kept-tokens.ts';
 import {

@@ -4,7 +4,7 @@ import type { ExchangeSubject, Postponement, RefreshIntent } from '../connection
 import type { PrivateKey } from '../connections/private-key.ts';
 import type { SealedKind, Sealer } from '../connections/token-vault.ts';
 import type { ProviderDefinition } from '../oauth/provider-definition.ts';
-import type { TokenRequest } from '../oauth/token-request.ts';
+import type { TokenRequest } from '../oauth/provider-request.ts';
 import type { Secret } from '../platform/secret.ts';
 import { isStoreAway } from './activity-failure.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';

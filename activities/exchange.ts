@@ -11,7 +11,8 @@ import {
 } from '../oauth/rotation.ts';
 import { strictWarnings } from '../oauth/strict-check.ts';
 import { extractTokens } from '../oauth/token-answer.ts';
-import type { TokenAnswer, TokenConnection } from '../oauth/token-endpoint.ts';
+import type { TokenAnswer } from '../oauth/provider-answer.ts';
+import type { TokenConnection } from '../oauth/token-endpoint.ts';
 import { isStoreAway } from './activity-failure.ts';
 import { enterGate, leaveGate } from './app-gate-pass.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';

@@ -1,6 +1,6 @@
 import { TokenManagerError } from '../client/contract.ts';
 import type { RevocationStore, RevocationSubject } from '../connections/revocation.ts';
-import type { TokenRequest } from '../oauth/token-request.ts';
+import type { TokenRequest } from '../oauth/provider-request.ts';
 import type { Secret } from '../platform/secret.ts';
 import type { ExchangeDependencies } from './exchange-dependencies.ts';
 import { openAppCredentials, openDpopKey } from './open-secrets.ts';

@@ -1,7 +1,7 @@
 import type { GateEntry } from '../connections/app-gate.ts';
 import type { AttemptRecord, Claim } from '../connections/exchange.ts';
 import type { Failure } from '../oauth/failure-class.ts';
-import type { TokenAnswer } from '../oauth/token-endpoint.ts';
+import type { TokenAnswer } from '../oauth/provider-answer.ts';
 import { isStoreAway } from './activity-failure.ts';
 import { gateEndOf, leaveGate } from './app-gate-pass.ts';
 import { endOfAttempt } from './attempt-end.ts';

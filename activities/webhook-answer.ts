@@ -1,5 +1,5 @@
 import { readRetryAfter } from '../oauth/retry-after.ts';
-import type { TokenAnswer } from '../oauth/token-endpoint.ts';
+import type { TokenAnswer } from '../oauth/provider-answer.ts';
 
 const msPerSecond = 1_000;
 const retryMinMs = 1_000;

@@ -16,19 +16,24 @@ interface CaptureOptions {
   ) => Promise<Response>;
 }
 
+export type GrantEndpoint = 'token_endpoint' | 'introspection_endpoint' | 'revocation_endpoint';
+
+/** A request function of oauth4webapi, called with what it is to believe of server and client. */
+export type BuildRequest = (
+  server: oauth.AuthorizationServer,
+  client: oauth.Client,
+  options: CaptureOptions,
+) => Promise<Response>;
+
 /**
  * Lets oauth4webapi build a request, and takes it instead of sending it. Null: the library refuses to
  * build it, for an empty client id or token, in messages that need no repeating.
  */
 export async function captureRequest(
   clientId: string,
-  endpoint: 'token_endpoint' | 'introspection_endpoint' | 'revocation_endpoint',
+  endpoint: GrantEndpoint,
   url: URL,
-  build: (
-    server: oauth.AuthorizationServer,
-    client: oauth.Client,
-    options: CaptureOptions,
-  ) => Promise<Response>,
+  build: BuildRequest,
 ): Promise<CapturedRequest | null> {
   // Nothing is sent from here, and egress decides about plain http: named https, the library's own check
   // stays on.

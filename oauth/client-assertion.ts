@@ -1,5 +1,5 @@
 import * as oauth from 'oauth4webapi';
-import type { RequestSources, TokenRequest } from './token-request.ts';
+import type { RequestSources, TokenRequest } from './provider-request.ts';
 import { importSigningKey } from './signing-key.ts';
 import { renderText, renderUrl } from './url-template.ts';
 

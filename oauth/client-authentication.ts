@@ -1,6 +1,6 @@
 import * as oauth from 'oauth4webapi';
 import { assertClient } from './client-assertion.ts';
-import type { RequestSources, TokenRequest } from './token-request.ts';
+import type { RequestSources, TokenRequest } from './provider-request.ts';
 import { renderText } from './url-template.ts';
 
 /**

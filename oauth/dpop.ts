@@ -1,8 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import * as oauth from 'oauth4webapi';
 import { importKeyPair } from './signing-key.ts';
-import type { TokenAnswer } from './token-endpoint.ts';
-import type { RequestSources, TokenRequest } from './token-request.ts';
+import type { TokenAnswer } from './provider-answer.ts';
+import type { RequestSources, TokenRequest } from './provider-request.ts';
 
 const originsMax = 1_000;
 /** RFC 9449 §8.1: what may stand in a scope token; the length is ours. */

@@ -7,7 +7,7 @@ import { knownCode, networkCode, plausibleCode } from './recorded-code.ts';
 import { readRetryAfter } from './retry-after.ts';
 import { readAnswer, secretsIn, textOf, type SeenAnswer } from './seen-answer.ts';
 import type { ExtractedTokens } from './token-answer.ts';
-import type { TokenAnswer } from './token-endpoint.ts';
+import type { TokenAnswer } from './provider-answer.ts';
 
 export type Judgement = { kind: 'success'; warnings: string[] } | Failure;
 

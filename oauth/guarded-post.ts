@@ -1,7 +1,7 @@
 import type { EgressGuard } from './egress.ts';
 import { exchangeHttp } from './http-exchange.ts';
 import { openProviderSocket } from './provider-socket.ts';
-import type { TokenAnswer } from './token-endpoint.ts';
+import type { TokenAnswer } from './provider-answer.ts';
 
 const answerBodyMaxBytes = 64 * 1_024;
 

@@ -4,8 +4,8 @@ import { promisify } from 'node:util';
 import { brotliDecompress, gunzip, inflate, inflateRaw } from 'node:zlib';
 import { Client, type Dispatcher } from 'undici';
 import { Secret } from '../platform/secret.ts';
-import type { TokenAnswer } from './token-endpoint.ts';
-import type { HttpRequest } from './token-request.ts';
+import type { TokenAnswer } from './provider-answer.ts';
+import type { HttpRequest } from './provider-request.ts';
 
 const headerSizeMaxBytes = 32 * 1_024;
 /** What judging an answer and asking again need, and nothing that could carry a secret. */

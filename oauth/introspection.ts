@@ -1,64 +1,31 @@
 import * as oauth from 'oauth4webapi';
 import type { Secret } from '../platform/secret.ts';
 import { parseAnswerBody } from './answer-body.ts';
-import { captureRequest, type CapturedRequest } from './captured-request.ts';
-import { clientAuthOf } from './client-authentication.ts';
-import type { TokenAnswer } from './token-endpoint.ts';
-import {
-  renderHeaders,
-  sharedHeaders,
-  templateValues,
-  type HttpRequest,
-  type RequestSources,
-  type TokenRequest,
-} from './token-request.ts';
+import type { TokenAnswer } from './provider-answer.ts';
+import type { HttpRequest, RequestSources, TokenRequest } from './provider-request.ts';
+import { buildSideRequest } from './side-request.ts';
 
 /** What a provider says of a refresh token. `unknown`: it did not say. */
 export type GrantActivity = 'active' | 'inactive' | 'unknown';
 
-/**
- * The request of RFC 7662 §2.1, authenticated as the token request is: always a POST of a form, for what a
- * definition makes of its token request says nothing about this one. Null: it cannot be built.
- */
-export async function buildIntrospection(
+/** The request of RFC 7662 §2.1. Null: it cannot be built. */
+export function buildIntrospection(
   request: TokenRequest,
   refreshToken: Secret,
   url: URL,
   sources: RequestSources,
 ): Promise<HttpRequest | null> {
-  const clientAuth = await clientAuthOf(request, sources);
-  const headers = renderHeaders(request.definition, templateValues(request, sources));
-  if (clientAuth === null || headers === null) return null;
-  const captured = await captureRequest(
-    request.clientId,
+  return buildSideRequest(
+    request,
     'introspection_endpoint',
     url,
-    (server, client, options) =>
+    sources,
+    (clientAuth, server, client, options) =>
       oauth.introspectionRequest(server, client, clientAuth, refreshToken.reveal(), {
         ...options,
         additionalParameters: { token_type_hint: 'refresh_token' },
       }),
   );
-  return captured && formRequest(url, headers, captured);
-}
-
-/** A POST of a form, as the endpoints beside the token endpoint want it whatever that one wants. */
-export function formRequest(
-  url: URL,
-  headers: Record<string, string>,
-  captured: CapturedRequest,
-): HttpRequest {
-  return {
-    method: 'POST',
-    path: url.pathname + url.search,
-    headers: {
-      ...sharedHeaders,
-      ...headers,
-      ...captured.headers,
-      'content-type': 'application/x-www-form-urlencoded;charset=UTF-8',
-    },
-    body: new URLSearchParams(captured.params).toString(),
-  };
 }
 
 /**

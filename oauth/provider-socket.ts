@@ -2,7 +2,7 @@ import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { ClientCertificate } from '../connections/client-certificate.ts';
 import type { AdmittedTarget, EgressGuard } from './egress.ts';
-import type { NotSent } from './token-endpoint.ts';
+import type { NotSent } from './provider-answer.ts';
 import { isHostAllowed } from './url-template.ts';
 
 /** One address is given this long before the next is tried beside it (RFC 8305 §5). */

@@ -1,20 +1,12 @@
 import * as oauth from 'oauth4webapi';
 import type { Secret } from '../platform/secret.ts';
 import { parseAnswerBody } from './answer-body.ts';
-import { captureRequest } from './captured-request.ts';
-import { clientAuthOf } from './client-authentication.ts';
-import { formRequest } from './introspection.ts';
 import { classOfOAuthError } from './oauth-errors.ts';
+import type { TokenAnswer } from './provider-answer.ts';
+import type { HttpRequest, RequestSources, TokenRequest } from './provider-request.ts';
 import { networkCode } from './recorded-code.ts';
 import { readRetryAfter } from './retry-after.ts';
-import type { TokenAnswer } from './token-endpoint.ts';
-import {
-  renderHeaders,
-  templateValues,
-  type HttpRequest,
-  type RequestSources,
-  type TokenRequest,
-} from './token-request.ts';
+import { buildSideRequest } from './side-request.ts';
 
 export type RevocationTokenKind = 'refresh_token' | 'access_token';
 
@@ -30,27 +22,24 @@ export type RevocationAnswer =
 /** The token is none, or not one that can be revoked: nothing is left to do. */
 const doneCodes = new Set(['unsupported_token_type', 'invalid_token', 'invalid_grant']);
 
-/** The request of RFC 7009 §2.1, authenticated as the token request is. Null: it cannot be built. */
-export async function buildRevocation(
+/** The request of RFC 7009 §2.1. Null: it cannot be built. */
+export function buildRevocation(
   request: TokenRequest,
   { token, kind }: { token: Secret; kind: RevocationTokenKind },
   url: URL,
   sources: RequestSources,
 ): Promise<HttpRequest | null> {
-  const clientAuth = await clientAuthOf(request, sources);
-  const headers = renderHeaders(request.definition, templateValues(request, sources));
-  if (clientAuth === null || headers === null) return null;
-  const captured = await captureRequest(
-    request.clientId,
+  return buildSideRequest(
+    request,
     'revocation_endpoint',
     url,
-    (server, client, options) =>
+    sources,
+    (clientAuth, server, client, options) =>
       oauth.revocationRequest(server, client, clientAuth, token.reveal(), {
         ...options,
         additionalParameters: { token_type_hint: kind },
       }),
   );
-  return captured && formRequest(url, headers, captured);
 }
 
 /** RFC 7009 §2.2: a 200, also for a token that is none; 503 means not yet, as does whatever else is no end. */

@@ -2,7 +2,7 @@ import { parseAnswerBody } from './answer-body.ts';
 import { readPointer } from './json-pointer.ts';
 import { classOfOAuthError } from './oauth-errors.ts';
 import type { ProviderDefinition } from './provider-definition.ts';
-import type { TokenAnswer } from './token-endpoint.ts';
+import type { TokenAnswer } from './provider-answer.ts';
 
 const messageLengthMax = 1_000;
 

@@ -1,7 +1,7 @@
 import * as oauth from 'oauth4webapi';
 import { parseAnswerBody } from './answer-body.ts';
 import type { ProviderDefinition } from './provider-definition.ts';
-import type { TokenAnswer } from './token-endpoint.ts';
+import type { TokenAnswer } from './provider-answer.ts';
 
 const issuer = 'https://provider.invalid';
 

@@ -2,7 +2,7 @@ import { Secret } from '../platform/secret.ts';
 import { parseAnswerBody } from './answer-body.ts';
 import { readPointer } from './json-pointer.ts';
 import type { ExpiresAtFormat, ProviderDefinition } from './provider-definition.ts';
-import type { TokenAnswer } from './token-endpoint.ts';
+import type { TokenAnswer } from './provider-answer.ts';
 
 const metadataSizeMaxChars = 16 * 1_024;
 /** PostgreSQL's jsonb takes a few thousand levels, and nobody means more than these. */

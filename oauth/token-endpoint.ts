@@ -5,6 +5,8 @@ import { createDpopNonces } from './dpop.ts';
 import type { EgressGuard } from './egress.ts';
 import { exchangeHttp } from './http-exchange.ts';
 import { buildIntrospection, readIntrospection, type GrantActivity } from './introspection.ts';
+import { notSent, type NotSent, type TokenAnswer } from './provider-answer.ts';
+import type { HttpRequest, TokenRequest } from './provider-request.ts';
 import { openProviderSocket } from './provider-socket.ts';
 import {
   buildRevocation,
@@ -12,7 +14,7 @@ import {
   type RevocationAnswer,
   type RevocationTokenKind,
 } from './revocation.ts';
-import { buildTokenRequest, type HttpRequest, type TokenRequest } from './token-request.ts';
+import { buildTokenRequest } from './token-request.ts';
 import { renderUrl } from './url-template.ts';
 
 const defaultConnectDeadlineMs = 5_000;
@@ -21,27 +23,6 @@ const introspectionDeadlineMs = 10_000;
 const revocationDeadlineMs = 10_000;
 const sideAnswerMaxBytes = 64 * 1_024;
 const answerBodyMaxBytes = 1_024 * 1_024;
-
-/** Nothing has left this process, or nobody took it: the refresh token is not spent. */
-export interface NotSent {
-  kind: 'not_sent';
-  class: 'transient' | 'misconfigured';
-  /** A network code such as ECONNREFUSED, or `connect_timeout`, `egress_refused`, `tls_*`, `send_limit` … */
-  code: string;
-}
-
-export type TokenAnswer =
-  | NotSent
-  /** Sent, and then no complete answer: the token may be spent. */
-  | { kind: 'no_answer'; code: string }
-  | {
-      kind: 'answer';
-      status: number;
-      /** Only those that judging needs; lower-case names. */
-      headers: Record<string, string>;
-      /** At most 1 MiB after decompression. */
-      body: Secret;
-    };
 
 /** An open connection of its own for one request, made before the claim. */
 export interface TokenConnection {
@@ -189,8 +170,4 @@ function createConnection(
       socket.destroy();
     },
   };
-}
-
-function notSent(failureClass: NotSent['class'], code: string): NotSent {
-  return { kind: 'not_sent', class: failureClass, code };
 }

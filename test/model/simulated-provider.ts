@@ -1,5 +1,6 @@
 import { Secret } from '../../platform/secret.ts';
-import type { TokenAnswer, TokenConnection, TokenEndpoint } from '../../oauth/token-endpoint.ts';
+import type { TokenAnswer } from '../../oauth/provider-answer.ts';
+import type { TokenConnection, TokenEndpoint } from '../../oauth/token-endpoint.ts';
 import type { createTokenFamilies } from '../support/token-family.ts';
 import type { Call, SimulatedProcess, Simulation } from './simulation.ts';
 

@@ -11,12 +11,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ClientCertificate } from '../../connections/client-certificate.ts';
 import { parsePrivateKey, type PrivateKey } from '../../connections/private-key.ts';
 import { extractTokens } from '../../oauth/token-answer.ts';
-import {
-  createTokenEndpoint,
-  type TokenAnswer,
-  type TokenEndpoint,
-} from '../../oauth/token-endpoint.ts';
-import type { TokenRequest } from '../../oauth/token-request.ts';
+import type { TokenAnswer } from '../../oauth/provider-answer.ts';
+import { createTokenEndpoint, type TokenEndpoint } from '../../oauth/token-endpoint.ts';
+import type { TokenRequest } from '../../oauth/provider-request.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { Secret } from '../../platform/secret.ts';
 import { issueCertificates, type ServerCertificates } from '../support/certificates.ts';

@@ -9,12 +9,9 @@ import {
   parseProviderDefinition,
   type ProviderDefinition,
 } from '../../oauth/provider-definition.ts';
-import {
-  createTokenEndpoint,
-  type TokenAnswer,
-  type TokenConnection,
-} from '../../oauth/token-endpoint.ts';
-import type { TokenRequest } from '../../oauth/token-request.ts';
+import type { TokenAnswer } from '../../oauth/provider-answer.ts';
+import { createTokenEndpoint, type TokenConnection } from '../../oauth/token-endpoint.ts';
+import type { TokenRequest } from '../../oauth/provider-request.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { Secret } from '../../platform/secret.ts';
 

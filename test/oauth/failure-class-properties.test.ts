@@ -8,7 +8,7 @@ import {
   type ProviderDefinition,
 } from '../../oauth/provider-definition.ts';
 import { extractTokens } from '../../oauth/token-answer.ts';
-import type { TokenAnswer } from '../../oauth/token-endpoint.ts';
+import type { TokenAnswer } from '../../oauth/provider-answer.ts';
 import { Secret } from '../../platform/secret.ts';
 
 const now = new Date('2026-11-23T12:00:00Z');

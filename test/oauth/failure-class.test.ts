@@ -6,7 +6,7 @@ import {
   type ProviderDefinition,
 } from '../../oauth/provider-definition.ts';
 import { extractTokens } from '../../oauth/token-answer.ts';
-import type { TokenAnswer } from '../../oauth/token-endpoint.ts';
+import type { TokenAnswer } from '../../oauth/provider-answer.ts';
 import { Secret } from '../../platform/secret.ts';
 import { answerOf } from './definitions.ts';
 

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createTokenEndpoint } from '../../oauth/token-endpoint.ts';
-import type { TokenRequest } from '../../oauth/token-request.ts';
+import type { TokenRequest } from '../../oauth/provider-request.ts';
 import { systemClock } from '../../platform/clock.ts';
 import { Secret } from '../../platform/secret.ts';
 import {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { buildTokenRequest, type TokenRequest } from '../../oauth/token-request.ts';
+import type { TokenRequest } from '../../oauth/provider-request.ts';
+import { buildTokenRequest } from '../../oauth/token-request.ts';
 import { Secret } from '../../platform/secret.ts';
 import { defineProvider, noKeys } from './definitions.ts';
 
