@@ -1,5 +1,5 @@
 import { toRotation } from './definition-rules.ts';
-import type { WireDefinition } from './provider-schema.ts';
+import { definitionMembersSchema, type WireDefinition } from './provider-schema.ts';
 import { replayBudgetMs } from './rotation.ts';
 import { placeholders, urlTemplateFault } from './url-template.ts';
 
@@ -12,8 +12,15 @@ interface DefinitionFault {
   message: string;
 }
 
+/** The wire form of a provider definition: what catalogue files, PROVIDERS_FILE and overrides hold. */
+export const providerDefinitionSchema = definitionMembersSchema.superRefine((wire, context) => {
+  for (const { path, message } of definitionFaults(wire)) {
+    context.addIssue({ code: 'custom', path, message });
+  }
+});
+
 /** Faults between members, which no member shows alone. */
-export function definitionFaults(wire: WireDefinition): DefinitionFault[] {
+function definitionFaults(wire: WireDefinition): DefinitionFault[] {
   const faults: DefinitionFault[] = [];
   const declared = Object.keys(wire.variables);
   const requireDeclared = (template: string, known: string[], path: PropertyKey[]): void => {

@@ -1,5 +1,4 @@
 import { z } from 'zod';
-import { definitionFaults } from './definition-faults.ts';
 import { jsonPointerPattern } from './json-pointer.ts';
 import { hostPatternPattern, urlTemplateFault } from './url-template.ts';
 
@@ -131,99 +130,93 @@ const errorRuleSchema = z.strictObject({
   ]),
 });
 
-/** The wire form of a provider definition: what catalogue files, PROVIDERS_FILE and overrides hold. */
-export const providerDefinitionSchema = z
-  .strictObject({
-    display_name: text.optional(),
-    docs: z
-      .array(z.url({ protocol: /^https$/ }))
-      .max(listLengthMax)
-      .default([]),
-    token_url: urlTemplate,
-    refresh_url: urlTemplate.optional(),
-    revoke_url: urlTemplate.optional(),
-    introspect_url: urlTemplate.optional(),
-    variables: z
-      .record(
-        z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'is not a lower_case_name'),
-        z.strictObject({ pattern: anchoredRegex }),
-      )
-      .default({}),
-    allowed_hosts: z
-      .array(text.regex(hostPatternPattern, 'must be a lower-case host name, or *. and a domain'))
-      .max(listLengthMax)
-      .optional(),
-    client_auth: z
-      .enum(['basic', 'post', 'none', 'private_key_jwt', 'client_secret_jwt', 'tls'])
-      .default('post'),
-    assertion: z
-      .strictObject({
-        alg: z.enum(assertionAlgs).optional(),
-        iss: text.min(1).optional(),
-        aud: text.min(1).optional(),
-      })
-      .optional(),
-    dpop: z.boolean().default(false),
-    basic_encoding: z.enum(['strict', 'raw']).default('strict'),
-    basic_user: text.optional(),
-    basic_password: text.optional(),
-    request: requestSchema.prefault({}),
-    credential: z.enum(['refresh_token', 'client', 'access_token']).default('refresh_token'),
-    grant_type: text.min(1).optional(),
-    scope: z
-      .strictObject({
-        send: z.boolean().default(false),
-        separator: z.string().min(1).max(8).default(' '),
-      })
-      .prefault({}),
-    response: responseSchema.prefault({}),
-    expiry: z
-      .strictObject({
-        default_ttl_seconds: positiveSeconds.optional(),
-        skew_seconds: seconds.default(0),
-        never: z.boolean().default(false),
-      })
-      .prefault({}),
-    rotation: z
-      .strictObject({
-        class: z.enum(['S', 'L', 'T', 'C', 'X', 'F']).optional(),
-        grace_seconds: positiveSeconds.optional(),
-        old_access_token_dies: z.boolean().default(false),
-      })
-      .prefault({}),
-    ambiguity: z
-      .strictObject({
-        policy: z.enum(['by_class', 'never_replay']).default('by_class'),
-        probe: z.enum(['introspection', 'none']).optional(),
-        confirm_after_seconds: positiveSeconds.max(confirmAfterMaxSeconds).optional(),
-      })
-      .prefault({}),
-    lifetime: z
-      .strictObject({
-        refresh_token_idle_seconds: positiveSeconds.optional(),
-        refresh_token_absolute_seconds: positiveSeconds.optional(),
-        keep_alive_seconds: positiveSeconds.optional(),
-      })
-      .prefault({}),
-    errors: z.array(errorRuleSchema).max(listLengthMax).default([]),
-    limits: z
-      .strictObject({
-        min_interval_seconds: seconds.default(1),
-        per_window: z
-          .strictObject({ count: z.int().positive().max(windowCountMax), seconds: positiveSeconds })
-          .optional(),
-        concurrency: z.int().positive().optional(),
-      })
-      .prefault({}),
-  })
-  .superRefine((wire, context) => {
-    for (const { path, message } of definitionFaults(wire)) {
-      context.addIssue({ code: 'custom', path, message });
-    }
-  });
+/** The members of a provider definition on the wire, each by itself. */
+export const definitionMembersSchema = z.strictObject({
+  display_name: text.optional(),
+  docs: z
+    .array(z.url({ protocol: /^https$/ }))
+    .max(listLengthMax)
+    .default([]),
+  token_url: urlTemplate,
+  refresh_url: urlTemplate.optional(),
+  revoke_url: urlTemplate.optional(),
+  introspect_url: urlTemplate.optional(),
+  variables: z
+    .record(
+      z.string().regex(/^[a-z][a-z0-9_]{0,63}$/, 'is not a lower_case_name'),
+      z.strictObject({ pattern: anchoredRegex }),
+    )
+    .default({}),
+  allowed_hosts: z
+    .array(text.regex(hostPatternPattern, 'must be a lower-case host name, or *. and a domain'))
+    .max(listLengthMax)
+    .optional(),
+  client_auth: z
+    .enum(['basic', 'post', 'none', 'private_key_jwt', 'client_secret_jwt', 'tls'])
+    .default('post'),
+  assertion: z
+    .strictObject({
+      alg: z.enum(assertionAlgs).optional(),
+      iss: text.min(1).optional(),
+      aud: text.min(1).optional(),
+    })
+    .optional(),
+  dpop: z.boolean().default(false),
+  basic_encoding: z.enum(['strict', 'raw']).default('strict'),
+  basic_user: text.optional(),
+  basic_password: text.optional(),
+  request: requestSchema.prefault({}),
+  credential: z.enum(['refresh_token', 'client', 'access_token']).default('refresh_token'),
+  grant_type: text.min(1).optional(),
+  scope: z
+    .strictObject({
+      send: z.boolean().default(false),
+      separator: z.string().min(1).max(8).default(' '),
+    })
+    .prefault({}),
+  response: responseSchema.prefault({}),
+  expiry: z
+    .strictObject({
+      default_ttl_seconds: positiveSeconds.optional(),
+      skew_seconds: seconds.default(0),
+      never: z.boolean().default(false),
+    })
+    .prefault({}),
+  rotation: z
+    .strictObject({
+      class: z.enum(['S', 'L', 'T', 'C', 'X', 'F']).optional(),
+      grace_seconds: positiveSeconds.optional(),
+      old_access_token_dies: z.boolean().default(false),
+    })
+    .prefault({}),
+  ambiguity: z
+    .strictObject({
+      policy: z.enum(['by_class', 'never_replay']).default('by_class'),
+      probe: z.enum(['introspection', 'none']).optional(),
+      confirm_after_seconds: positiveSeconds.max(confirmAfterMaxSeconds).optional(),
+    })
+    .prefault({}),
+  lifetime: z
+    .strictObject({
+      refresh_token_idle_seconds: positiveSeconds.optional(),
+      refresh_token_absolute_seconds: positiveSeconds.optional(),
+      keep_alive_seconds: positiveSeconds.optional(),
+    })
+    .prefault({}),
+  errors: z.array(errorRuleSchema).max(listLengthMax).default([]),
+  limits: z
+    .strictObject({
+      min_interval_seconds: seconds.default(1),
+      per_window: z
+        .strictObject({ count: z.int().positive().max(windowCountMax), seconds: positiveSeconds })
+        .optional(),
+      concurrency: z.int().positive().optional(),
+    })
+    .prefault({}),
+});
 
 /** A definition as written, with the defaults of its members. */
-export type WireDefinition = z.output<typeof providerDefinitionSchema>;
+export type WireDefinition = z.output<typeof definitionMembersSchema>;
 
 function isRegex(source: string): boolean {
   try {

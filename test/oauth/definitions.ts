@@ -5,10 +5,8 @@ import {
   type EgressGuard,
   type Lookup,
 } from '../../oauth/egress.ts';
-import {
-  parseProviderDefinition,
-  type ProviderDefinition,
-} from '../../oauth/provider-definition.ts';
+import { parseProviderDefinition } from '../../oauth/parse-provider-definition.ts';
+import type { ProviderDefinition } from '../../oauth/provider-definition.ts';
 import type { TokenAnswer } from '../../oauth/provider-answer.ts';
 import { createTokenEndpoint, type TokenConnection } from '../../oauth/token-endpoint.ts';
 import type { TokenRequest } from '../../oauth/provider-request.ts';

@@ -3,10 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { failureClasses } from '../../client/contract.ts';
 import { judgeAnswer, type Judgement } from '../../oauth/failure-class.ts';
 import { createProviderCatalogue, loadBuiltInProviders } from '../../oauth/provider-catalogue.ts';
-import {
-  parseProviderDefinition,
-  type ProviderDefinition,
-} from '../../oauth/provider-definition.ts';
+import { parseProviderDefinition } from '../../oauth/parse-provider-definition.ts';
+import type { ProviderDefinition } from '../../oauth/provider-definition.ts';
 import { extractTokens } from '../../oauth/token-answer.ts';
 import type { TokenAnswer } from '../../oauth/provider-answer.ts';
 import { Secret } from '../../platform/secret.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { TokenManagerError } from '../../client/contract.ts';
-import { parseProviderDefinition } from '../../oauth/provider-definition.ts';
+import { parseProviderDefinition } from '../../oauth/parse-provider-definition.ts';
 
 /** Pointers of the faults, sorted. */
 function faultsOf(json: unknown): string[] {
