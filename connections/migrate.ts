@@ -1,9 +1,11 @@
 import { readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { runner } from 'node-pg-migrate';
+import pg from 'pg';
 import { TokenManagerError } from '../client/contract.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 
+const connectTimeoutMs = 5_000;
 const lockTimeoutMs = 60_000;
 const migrationsFolder = join(import.meta.dirname, 'migrations');
 const migrationsTable = 'schema_migrations';
@@ -17,9 +19,18 @@ export async function migrate(options: {
   /** Told one line for each migration that ran. */
   onMigration?: (name: string) => void;
 }): Promise<void> {
+  const client = new pg.Client({
+    connectionString: options.databaseUrl,
+    connectionTimeoutMillis: connectTimeoutMs,
+    lock_timeout: lockTimeoutMs,
+  });
+  // A connection that breaks between two statements is told by the next of them; unheard, it would end the
+  // process.
+  client.on('error', () => undefined);
   try {
+    await client.connect();
     const ran = await runner({
-      databaseUrl: { connectionString: options.databaseUrl, lock_timeout: lockTimeoutMs },
+      dbClient: client,
       dir: migrationsFolder,
       migrationsTable,
       direction: 'up',
@@ -33,6 +44,8 @@ export async function migrate(options: {
       detail: `The migrations could not run: ${cause instanceof Error ? cause.message : 'unknown error'}`,
       cause,
     });
+  } finally {
+    await client.end().catch(() => undefined);
   }
 }
 

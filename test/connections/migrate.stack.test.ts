@@ -72,6 +72,26 @@ describe('migrating', () => {
     expect(await recorded(databaseUrl)).toEqual(migrations);
   });
 
+  it('fails with store_unavailable, and takes no process with it, when its connection is ended', async () => {
+    const databaseUrl = await createEmptyDatabase();
+    const holder = new pg.Client({ connectionString: databaseUrl });
+    await holder.connect();
+    await holder.query('begin; create table schema_migrations (id serial primary key)');
+    const failing = migrate({ databaseUrl }).catch((thrown: unknown) => thrown);
+    await expect
+      .poll(async () => {
+        const { rowCount } = await server.query(
+          `select pg_terminate_backend(pid) from pg_stat_activity
+            where datname = $1 and wait_event_type = 'Lock'`,
+          [databaseUrl.replace(/.*\//, '')],
+        );
+        return rowCount;
+      })
+      .toBe(1);
+    expect(await failing).toMatchObject({ code: 'store_unavailable' });
+    await holder.end();
+  });
+
   it('without a database fails with store_unavailable, and does not tell the password', async () => {
     const failing = migrate({ databaseUrl: 'postgres://me:hunter2@127.0.0.1:1/none' });
     const error = await failing.catch((thrown: unknown) => thrown);
