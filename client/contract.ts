@@ -140,7 +140,8 @@ export const searchAttributeNames = [
 /** `{id}`, `app_id` and `tenant_id`: 1 to 255 of these, and neither `.` nor `..`. */
 export const identifierPattern = /^(?!\.{1,2}$)[A-Za-z0-9._:~-]{1,255}$/;
 
-type Remedy = 'fix_request' | 'fix_app' | 'reauthorize' | 'retry' | 'none';
+/** What is to be done about a problem, and by whom. */
+export type Remedy = 'fix_request' | 'fix_app' | 'reauthorize' | 'retry' | 'none';
 
 interface ProblemKind {
   status: number;

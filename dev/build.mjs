@@ -23,6 +23,7 @@ const otherInputs = [
   'package-lock.json',
   'tsconfig.json',
   'tsconfig.build.json',
+  'tsconfig.client-cjs.json',
   'dev/build.mjs',
 ];
 const copied = ['oauth/catalogue', 'connections/migrations'];
@@ -60,8 +61,16 @@ async function build(inputs) {
 }
 
 function compile(output) {
+  runTsc('tsconfig.build.json', output);
+  // The client once more, for callers that require() it.
+  const commonJs = join(output, 'client-cjs');
+  runTsc('tsconfig.client-cjs.json', commonJs);
+  writeFileSync(join(commonJs, 'package.json'), '{ "type": "commonjs" }\n');
+}
+
+function runTsc(project, output) {
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
-  const args = [tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', output];
+  const args = [tsc, '-p', join(root, project), '--outDir', output];
   execFileSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
 }
 
