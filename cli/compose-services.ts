@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { createBulkImport, type BulkImport } from '../connections/bulk-import.ts';
 import { createAppRegistry } from '../connections/app-registry.ts';
 import { createConnectionRegistry } from '../connections/connection-registry.ts';
 import type { AppRegistry, ConnectionRegistry } from '../connections/registry.ts';
@@ -30,6 +31,7 @@ export interface Services {
   providers: ProviderCatalogue;
   apps: AppRegistry;
   connections: ConnectionRegistry;
+  importConnections: BulkImport;
   /** Those of WEBHOOKS_FILE now. */
   webhookEndpoints: () => readonly WebhookEndpoint[];
   /**
@@ -64,7 +66,7 @@ export async function composeServices(given: {
   });
   const vault = createVault({ pool, keyProvider, clock: systemClock, metrics });
   const apps = createAppRegistry({ store: pool, vault, providers });
-  const connections = createConnectionRegistry({
+  const stores = {
     store: pool,
     vault,
     apps,
@@ -72,7 +74,7 @@ export async function composeServices(given: {
     clock: systemClock,
     databaseClock,
     random: Math.random,
-  });
+  };
   return {
     ...given,
     databaseClock,
@@ -80,7 +82,8 @@ export async function composeServices(given: {
     vault,
     providers,
     apps,
-    connections,
+    connections: createConnectionRegistry(stores),
+    importConnections: createBulkImport(stores),
     webhookEndpoints: webhooks.endpoints,
     async prepare(options) {
       await prepareDatabase({ ...options, database: config.database, log });

@@ -5,7 +5,7 @@ import { withKeepAlive } from './grant-lifetime.ts';
 import type { ConnectionInput } from './registry.ts';
 import type { Secret } from '../platform/secret.ts';
 
-interface ImportedExpiry {
+export interface ImportedExpiry {
   expiresAt: Date | null;
   lifetimeSeconds: number | null;
   assumed: boolean;
