@@ -15,7 +15,7 @@ const networkCodes = new Set([
 const passingClasses = new Set(['08', '53', '55', '57']);
 /** `pg` and its pool put no code on these. */
 const messages =
-  /timeout exceeded|timeout expired|Connection terminated|Query read timeout|server closed the connection/i;
+  /timeout exceeded|timeout expired|Connection terminated|Query read timeout|server closed the connection|connection error and is not queryable/i;
 
 /** Whether PostgreSQL may take what it refused once it is back, started or less busy. */
 export function isDatabaseAway(error: unknown): boolean {

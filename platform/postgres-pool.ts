@@ -29,6 +29,9 @@ export function createPostgresPool(options: {
     verify: (_client, done) =>
       done(options.isPrepared() ? undefined : new Error('the database is not prepared yet')),
   });
+  // Between the pool's hands and the borrower's nobody listens to a connection: broken just then, it would
+  // end the process. Whoever has it is told by the next statement.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   // An idle connection that breaks belongs to nobody; the next query opens another.
   pool.on('error', (error) => {
     options.log.warn({ err: error }, 'an idle connection to PostgreSQL broke');

@@ -35,6 +35,15 @@ describe('docs/reliability.md', () => {
     expect([...new Set(tested)].filter((name) => !documented.has(name ?? ''))).toEqual([]);
   });
 
+  it('has every one of the 38 conformance cases once', () => {
+    const cases = rows.map(({ name }) => name).filter((name) => /^R\d\d$/.test(name));
+    const left = [3, 7, 10, 15, 20, 24, 26, 32, 33, 35, 37, 38, 40, 45, 49, 53];
+    const numbers = Array.from({ length: 54 }, (_, index) => index + 1);
+    const wanted = numbers.filter((number) => !left.includes(number));
+    expect(wanted).toHaveLength(38);
+    expect(cases).toEqual(wanted.map((number) => `R${String(number).padStart(2, '0')}`));
+  });
+
   it('says for each of the 38 lessons which test pins it', () => {
     const lessons = rows.map(({ name }) => name).filter((name) => /^L\d\d$/.test(name));
     const numbers = Array.from({ length: 38 }, (_, index) => index + 1);
