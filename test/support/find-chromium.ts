@@ -1,10 +1,20 @@
-import { existsSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { leftOutStatus } from '../../dev/deploy-check.mjs';
 
-const known = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+const program = join(import.meta.dirname, '..', '..', 'dev', 'which-chromium.mjs');
 
-/** The browser for tests: CHROMIUM_PATH, or where distributions put it; undefined where none is. */
-export function findChromium(): string | undefined {
-  const given = process.env['CHROMIUM_PATH'];
-  if (given !== undefined && given !== '') return given;
-  return known.find((path) => existsSync(path));
+/**
+ * The path of a Chromium, fetched if need be, which takes up to a minute; or why there is none. Throws
+ * where CI is set and there is none.
+ */
+export async function findChromium(): Promise<{ path: string } | { missing: string }> {
+  const child = spawn(process.execPath, [program], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const [said] = await Promise.all([text(child.stdout), once(child, 'close')]);
+  const status = child.exitCode;
+  if (status === 0) return { path: said.trim() };
+  if (status === leftOutStatus) return { missing: said.trim() };
+  throw new Error(said.trim());
 }
