@@ -12,12 +12,11 @@ import type { Metrics } from '../platform/metrics.ts';
 import type { Tracer } from '../platform/tracer.ts';
 import { createPostgresPool } from '../platform/postgres-pool.ts';
 import { createVault } from '../vault/create-vault.ts';
+import { loadKeyProviders } from './load-key-providers.ts';
 import { loadProviders } from './load-providers.ts';
 import type { WebhookEndpoint } from '../connections/webhook-settings.ts';
 import { loadWebhooks } from './load-webhooks.ts';
 import { prepareDatabase } from './prepare-database.ts';
-import { loadLocalKey } from '../vault/local-key-file.ts';
-import { createLocalKeyProvider } from '../vault/local-key-provider.ts';
 
 /** What gateway and worker of one process share. */
 export interface Services {
@@ -53,7 +52,7 @@ export async function composeServices(given: {
   tracer: Tracer;
 }): Promise<Services> {
   const { config, log, metrics } = given;
-  const keyProvider = createLocalKeyProvider(await loadLocalKey(config.localKeyFile));
+  const keyProviders = await loadKeyProviders(config.keys);
   const { providers, watch } = loadProviders(config.providersFile, log);
   const webhooks = loadWebhooks(config.webhooksFile, log);
   const databaseClock = createDatabaseClock(systemClock);
@@ -64,7 +63,7 @@ export async function composeServices(given: {
     log,
     isPrepared: () => isPrepared,
   });
-  const vault = createVault({ pool, keyProvider, clock: systemClock, metrics });
+  const vault = createVault({ pool, keyProviders, clock: systemClock, metrics, log });
   const apps = createAppRegistry({ store: pool, vault, providers });
   const stores = {
     store: pool,

@@ -19,7 +19,8 @@ import {
 const afterHelp = `
 Settings come from the environment and temporal.config.json; the README lists them. Needed are
   DATABASE_URL       postgres://user:password@host:5432/database
-  LOCAL_KEY_FILE     32 bytes in base64: the key of a service without Cloud KMS (migrate needs none)
+  KMS_KEY_NAME       the Cloud KMS key that wraps the data keys, or
+  LOCAL_KEY_FILE     32 bytes in base64 without a cloud (migrate needs neither)
   TEMPORAL_ADDRESS   host:port, unless it is localhost:7233
 
 Exit codes: 0 ended as asked, 1 could not start or go on (doctor: found a fault), 128 + n ended by a second signal n.`;

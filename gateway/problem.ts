@@ -33,7 +33,7 @@ export interface Problem {
 
 /**
  * The only place that makes problem details. What a fault of the service says stays in the log: from
- * 500 on the detail is the sentence of the code, never the error's own text.
+ * 500 on the detail is the sentence of the code, never the error's own text, and there is no reason.
  */
 export function createProblem(
   error: TokenManagerError,
@@ -62,7 +62,7 @@ export function createProblem(
       remedy: kind.remedy,
       request_id: request.requestId,
       ...(connectionId !== undefined && { connection_id: connectionId }),
-      ...(error.reason !== undefined && { reason: error.reason }),
+      ...(error.reason !== undefined && kind.status < 500 && { reason: error.reason }),
       ...(errors !== undefined && { errors }),
     },
   };

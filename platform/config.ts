@@ -4,6 +4,7 @@ import { callersWarnings, readCallers, type CallersConfig } from './callers-sett
 import { readConfigFile, throwFaults, warnUnbuilt, type ConfigFile } from './config-file.ts';
 import { libpqWarnings, readDatabase, type DatabaseConfig } from './database-settings.ts';
 import { readEgressAllow } from './egress-settings.ts';
+import { readKeys, type KeysConfig } from './key-settings.ts';
 import { readListen, type ListenConfig } from './listen-settings.ts';
 import { logLevels, type LogLevel } from './log.ts';
 import {
@@ -45,8 +46,7 @@ export interface Config extends ListenConfig {
   callers: CallersConfig;
   /** How long the gateway answers from memory without a SELECT; 0: never, and no stale service. */
   tokenCacheSeconds: number;
-  /** 32 bytes in base64: the key provider without a cloud. */
-  localKeyFile: string;
+  keys: KeysConfig;
   /** See readEgressAllow. */
   egressAllow: string[];
   /** More provider definitions, JSON; absent: only the catalogue. */
@@ -114,7 +114,7 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
       min: 0,
       max: tokenCacheMaxSeconds,
     }),
-    localKeyFile: readLocalKeyFile(settings),
+    keys: readKeys(settings),
     egressAllow: readEgressAllow(settings),
     providersFile: settings.readablePath('PROVIDERS_FILE'),
     webhooksFile: settings.readablePath('WEBHOOKS_FILE'),
@@ -139,7 +139,6 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
       ...warnOfShortGrace(file),
     ],
   };
-  refuseUnbuilt(settings);
   return { config, faults: [...settings.faults, ...faults] };
 }
 
@@ -169,32 +168,6 @@ function readDebugRequests(settings: Settings): DebugRequests {
   }
   if (isRequired) return 'always';
   return isAllowed ? 'asked' : 'never';
-}
-
-function readLocalKeyFile(settings: Settings): string {
-  const path = settings.readablePath('LOCAL_KEY_FILE');
-  const allowed = settings.boolean('ALLOW_LOCAL_KEYS', false);
-  if (path === undefined) {
-    settings.fault('LOCAL_KEY_FILE', 'is not set; name a file of 32 random bytes in base64');
-    return '';
-  }
-  if (settings.text('NODE_ENV') === 'production' && !allowed) {
-    settings.fault(
-      'LOCAL_KEY_FILE',
-      'keeps the key beside the service, and NODE_ENV is production; ' +
-        'set ALLOW_LOCAL_KEYS=true if that is meant',
-    );
-  }
-  return path;
-}
-
-/** Settings of parts that are not built yet: nobody shall rely on what is not there. */
-function refuseUnbuilt(settings: Settings): void {
-  for (const name of ['KMS_KEY_NAME', 'KMS_API_ENDPOINT']) {
-    if (settings.text(name) !== undefined) {
-      settings.fault(name, 'is set, but what it configures is not built yet; unset it');
-    }
-  }
 }
 
 function readWarnings(settings: Settings): string[] {

@@ -71,7 +71,8 @@ export interface Metrics {
     /** Name of the key provider. */
     provider: string;
     op: 'wrap' | 'unwrap';
-    outcome: 'ok' | 'error';
+    /** `ok`, or the reason of a key service error (vault/key-service-error.ts). */
+    outcome: string;
   }>;
   /** Attempts to tell an endpoint of WEBHOOKS_FILE of an event. */
   webhookDeliveries: CounterOf<{ endpoint: string; outcome: 'taken' | 'refused' }>;

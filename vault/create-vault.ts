@@ -1,12 +1,11 @@
 import { createHmac, randomBytes as systemRandomBytes } from 'node:crypto';
 import { TokenManagerError } from '../client/contract.ts';
 import type { SealedKind, SealedValue, Sealer, TokenVault } from '../connections/token-vault.ts';
-import type { Clock } from '../platform/clock.ts';
 import type { Metrics } from '../platform/metrics.ts';
-import type { DataKeyPurpose, Queryable } from './data-key-store.ts';
-import { createDataKeys, type DataKey } from './data-keys.ts';
-import type { KeyProvider } from './key-provider.ts';
+import type { DataKeyPurpose } from './data-key-store.ts';
+import { createDataKeys, type DataKeysOptions } from './data-keys.ts';
 import { nonceBytes, open, seal, sealingKeyId } from './sealed-value.ts';
+import type { DataKey } from './unwrapped-keys.ts';
 
 const purposes = {
   'access-token': 'access',
@@ -16,19 +15,13 @@ const purposes = {
   'sealed-result': 'sealed-result',
 } as const satisfies Record<SealedKind, DataKeyPurpose>;
 
-export interface VaultOptions {
-  /** A pg Pool over a migrated database. */
-  pool: Queryable;
-  keyProvider: KeyProvider;
-  clock: Clock;
+export interface VaultOptions extends DataKeysOptions {
   metrics: Pick<Metrics, 'dataKeyOperations' | 'unsealFailures'>;
-  /** Keys, ids and nonces; the system's unless a test needs it otherwise. */
-  randomBytes?: (size: number) => Buffer;
 }
 
 /**
- * The vault over data keys that many values share: the key provider is asked once per data key and
- * process, and PostgreSQL no more often.
+ * The vault over data keys that many values share: the key provider is asked once per data key, process
+ * and hour, and PostgreSQL no more often.
  */
 export function createVault(options: VaultOptions): TokenVault {
   const { metrics, randomBytes = systemRandomBytes } = options;
@@ -77,7 +70,7 @@ function createSealer(
   return {
     seal(kind, owner, plaintext): SealedValue {
       const dataKey = keys[kind];
-      // Random 96-bit nonces stay safe for 2^32 values a key (NIST SP 800-38D section 8.3).
+      dataKey.untoldSeals += 1;
       const bytes = seal(dataKey, randomBytes(nonceBytes), kind, owner, plaintext);
       return { bytes, dataKeyId: dataKey.id };
     },

@@ -7,7 +7,7 @@ export interface WrapContext {
 
 export interface WrappedKey {
   wrapped: Buffer;
-  /** Which version of the wrapping key: what a rotation compares. At most 255 characters. */
+  /** Which version of which wrapping key: what a rotation compares, and what says how to unwrap. */
   keyVersion: string;
 }
 
@@ -18,8 +18,25 @@ export interface WrappedKey {
 export interface KeyProvider {
   /** Stored beside each wrapped key and a label of metrics, such as `local`. */
   readonly name: string;
-  /** `plaintextKey` is 32 bytes; the caller wipes it afterwards. Throws `key_service_unavailable`. */
+  /** `plaintextKey` is 32 bytes; the caller wipes it afterwards. Throws a keyServiceError. */
   wrap(plaintextKey: Buffer, context: WrapContext): Promise<WrappedKey>;
-  /** A buffer of the caller's own, to be wiped. Throws `key_service_unavailable`. */
+  /** A buffer of the caller's own, to be wiped. Throws a keyServiceError. */
   unwrap(wrappedKey: WrappedKey, context: WrapContext): Promise<Buffer>;
+}
+
+/** The key providers of a process. */
+export interface KeyProviders {
+  /** Wraps new data keys. */
+  readonly wrapping: KeyProvider;
+  /** Unwraps what the provider of this name has wrapped; undefined: it is not configured. */
+  named(name: string): KeyProvider | undefined;
+}
+
+/** `others` only unwrap: while data keys move from one provider to another, both are there. */
+export function createKeyProviders(
+  wrapping: KeyProvider,
+  others: readonly KeyProvider[] = [],
+): KeyProviders {
+  const byName = new Map([...others, wrapping].map((provider) => [provider.name, provider]));
+  return { wrapping, named: (name) => byName.get(name) };
 }

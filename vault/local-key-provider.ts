@@ -6,10 +6,11 @@ import {
   randomBytes as systemRandomBytes,
   type KeyObject,
 } from 'node:crypto';
-import { TokenManagerError } from '../client/contract.ts';
+import type { TokenManagerError } from '../client/contract.ts';
 import type { KeyProvider, WrapContext } from './key-provider.ts';
+import { keyServiceError } from './key-service-error.ts';
 
-const localKeyName = 'local';
+export const localKeyProviderName = 'local';
 /** Length of a wrapping key. */
 export const localKeyBytes = 32;
 const cipher = 'aes-256-gcm';
@@ -32,7 +33,7 @@ export function createLocalKeyProvider(
 ): KeyProvider {
   const keyVersion = fingerprint(wrappingKey);
   return {
-    name: localKeyName,
+    name: localKeyProviderName,
     wrap(plaintextKey, context) {
       const nonce = randomBytes(nonceBytes);
       const encipher = createCipheriv(cipher, wrappingKey, nonce, { authTagLength: tagBytes });
@@ -82,18 +83,18 @@ function fingerprint(wrappingKey: KeyObject): string {
 }
 
 function wrongKeyFile(stored: string, ours: string): TokenManagerError {
-  return new TokenManagerError('key_service_unavailable', {
-    detail:
-      `The local key file (${ours}) is not the one that wrapped this data key (${stored}): ` +
-      'point LOCAL_KEY_FILE at the file this database was used with.',
-  });
+  return keyServiceError(
+    'other_key',
+    `The local key file (${ours}) is not the one that wrapped this data key (${stored}): ` +
+      'point LOCAL_KEY_FILE at the file this database was used with; do not make a new one.',
+  );
 }
 
 function damagedRow(context: WrapContext, cause: unknown): TokenManagerError {
-  return new TokenManagerError('key_service_unavailable', {
-    detail:
-      `Data key ${context.dataKeyId} (${context.purpose}) was wrapped by this local key file but ` +
+  return keyServiceError(
+    'damaged',
+    `Data key ${context.dataKeyId} (${context.purpose}) was wrapped by this local key file but ` +
       'does not unwrap: its row in data_keys was changed or damaged; restore it from a backup.',
     cause,
-  });
+  );
 }

@@ -1,78 +1,93 @@
-import type { KeyObject } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import type pg from 'pg';
 import { TokenManagerError } from '../../client/contract.ts';
-import { createDataKeyStore, type DataKeyRow } from '../../vault/data-key-store.ts';
-import type { KeyProvider } from '../../vault/key-provider.ts';
-import { loadLocalKey } from '../../vault/local-key-file.ts';
-import { createLocalKeyProvider } from '../../vault/local-key-provider.ts';
+import type { KeysConfig } from '../../platform/key-settings.ts';
+import { createDataKeyStore } from '../../vault/data-key-store.ts';
+import { dataKeyBytes, unwrapDataKey } from '../../vault/data-key-wrapping.ts';
+import { googleKeyProviderName } from '../../vault/google-key-provider.ts';
+import type { KeyProvider, KeyProviders } from '../../vault/key-provider.ts';
 import { databaseReason } from '../database-away.ts';
+import { loadKeyProviders } from '../load-key-providers.ts';
 import { reporterOf, type Finding } from './finding.ts';
 
 /** Data keys are few; of more than this only the newest are tried. */
 const dataKeysMax = 1_000;
+/** What the trial binds its key to; no data key has this id. */
+const trialContext = { dataKeyId: '00000000-0000-0000-0000-000000000000', purpose: 'doctor' };
 
 const report = reporterOf('keys');
 
-/** Whether the key file can be used, and opens every data key that is stored. */
-export async function checkKeys(localKeyFile: string, pool: pg.Pool | undefined) {
-  let key: KeyObject;
+/** Whether the key providers can be used, and open every data key that is stored. */
+export async function checkKeys(config: KeysConfig, pool: pg.Pool | undefined): Promise<Finding[]> {
+  let providers: KeyProviders;
   try {
-    key = await loadLocalKey(localKeyFile);
+    providers = await loadKeyProviders(config);
   } catch (error) {
-    return [judgeKeyFile(error)];
+    return [faultOf(error)];
   }
-  const readable = report.ok(`the key file ${localKeyFile} holds a key of the right size`);
-  return [readable, await checkDataKeys(createLocalKeyProvider(key), pool)];
+  const google = providers.named(googleKeyProviderName);
+  return [
+    ...(config.localKeyFile === undefined
+      ? []
+      : [report.ok(`the key file ${config.localKeyFile} holds a key of the right size`)]),
+    ...(google === undefined ? [] : [await tryKms(google)]),
+    await checkDataKeys(providers, pool),
+  ];
 }
 
-/** The sentence of the vault says what to do behind its colon. */
-export function judgeKeyFile(error: unknown): Finding {
-  const text = error instanceof TokenManagerError ? error.message : 'The key file cannot be used.';
+/** Wraps a key and unwraps it, as a process does: with no more than the permissions that takes. */
+async function tryKms(provider: KeyProvider): Promise<Finding> {
+  const trial = randomBytes(dataKeyBytes);
+  try {
+    const wrapped = await provider.wrap(trial, trialContext);
+    const unwrapped = await provider.unwrap(wrapped, trialContext);
+    return unwrapped.equals(trial)
+      ? report.ok(`Cloud KMS wraps and unwraps with ${wrapped.keyVersion}`)
+      : report.fault('Cloud KMS unwraps something else', 'look at what KMS_API_ENDPOINT names');
+  } catch (error) {
+    return faultOf(error);
+  }
+}
+
+/** The sentence of a key provider says what to do behind its first colon. */
+export function faultOf(error: unknown, before = ''): Finding {
+  const text = error instanceof TokenManagerError ? error.message : 'A key provider failed.';
   const end = text.indexOf(': ');
   return end === -1
-    ? report.fault(text, 'set LOCAL_KEY_FILE to the file this database was used with')
-    : report.fault(text.slice(0, end), text.slice(end + 2));
+    ? report.fault(before + text, 'configure the keys that this database was used with')
+    : report.fault(before + text.slice(0, end), text.slice(end + 2));
 }
 
-async function checkDataKeys(provider: KeyProvider, pool: pg.Pool | undefined): Promise<Finding> {
+async function checkDataKeys(providers: KeyProviders, pool: pg.Pool | undefined): Promise<Finding> {
   const unasked = (why: string) =>
-    report.warning(`whether it opens the stored data keys is not checked: ${why}`, 'see database');
+    report.warning(`whether the stored data keys open is not checked: ${why}`, 'see database');
   if (pool === undefined) return unasked('the settings of the database are at fault');
   try {
     const rows = await createDataKeyStore(pool).list(dataKeysMax);
-    const failures = await Promise.all(rows.map((row) => failureOf(provider, row)));
+    const opened = await Promise.allSettled(
+      rows.map(async (row) => void (await unwrapDataKey(providers, row)).fill(0)),
+    );
     return judgeDataKeys(
       rows.length,
-      failures.filter((failure) => failure !== undefined),
+      opened.filter(({ status }) => status === 'rejected').map(failureOf),
     );
   } catch (error) {
     return unasked(databaseReason(error));
   }
 }
 
-/** Why the data key does not open; undefined: it does. */
-async function failureOf(provider: KeyProvider, row: DataKeyRow): Promise<string | undefined> {
-  if (row.keyProvider !== provider.name) {
-    return `Data key ${row.id} was wrapped by ${row.keyProvider}, not by a local key file.`;
-  }
-  try {
-    const plaintextKey = await provider.unwrap(row, { dataKeyId: row.id, purpose: row.purpose });
-    plaintextKey.fill(0);
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? error.message : 'unknown reason';
-  }
+function failureOf(settled: PromiseSettledResult<void>): unknown {
+  return settled.status === 'rejected' ? settled.reason : undefined;
 }
 
-export function judgeDataKeys(count: number, failures: string[]): Finding {
-  const [first] = failures;
-  if (first === undefined) {
-    return count === 0
-      ? report.ok('no data key is stored yet: the first process makes them')
-      : report.ok(`it opens all ${count} data keys that are stored`);
+export function judgeDataKeys(count: number, failures: unknown[]): Finding {
+  if (failures.length > 0) {
+    return faultOf(
+      failures[0],
+      `${failures.length} of ${count} data keys do not open, nor does what they seal. The first: `,
+    );
   }
-  return report.fault(
-    `${failures.length} of ${count} data keys do not open, nor does what they seal. The first: ${first}`,
-    'set LOCAL_KEY_FILE to the file this database was used with; do not make a new one',
-  );
+  return count === 0
+    ? report.ok('no data key is stored yet: the first process makes them')
+    : report.ok(`all ${count} data keys that are stored open`);
 }

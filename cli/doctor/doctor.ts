@@ -50,12 +50,12 @@ function databaseChecks(
   faults: InputFault[],
   opened: (() => Promise<unknown>)[],
 ): Check[] {
-  const { database, localKeyFile } = config;
-  const keyIsNamed = !isAtFault(faults, /^LOCAL_KEY_FILE/);
+  const { database } = config;
+  const keysAreNamed = !isAtFault(faults, /^(?:LOCAL_KEY_FILE|KEY_PROVIDER|KMS_|GOOGLE_)/);
   const keys = (pool: Parameters<typeof checkKeys>[1]): Check =>
-    keyIsNamed
-      ? { name: 'keys', run: () => checkKeys(localKeyFile, pool) }
-      : skipped('keys', 'LOCAL_KEY_FILE is at fault');
+    keysAreNamed
+      ? { name: 'keys', run: () => checkKeys(config.keys, pool) }
+      : skipped('keys', 'their settings are at fault');
   if (isAtFault(faults, /^(?:DATABASE_|PG)/)) {
     const why = 'its settings are at fault';
     return [skipped('database', why), keys(undefined), skipped('providers', why)];

@@ -95,7 +95,7 @@ describe('token-manager doctor', () => {
       /^ok +database +the schema is up to date/m,
       /^ok +listen +.* hears/m,
       /^ok +keys +.*right size/m,
-      /^ok +keys +it opens all \d data keys/m,
+      /^ok +keys +all \d data keys that are stored open/m,
       /^ok +providers +http:\/\/127\.0\.0\.1:\d+ \(app reachable\) can be reached/m,
       /^ok +temporal +Temporal 1\.\d+\.\d+ at/m,
       /^ok +namespace +default exists/m,

@@ -8,7 +8,7 @@ import { loadConfig } from '../../platform/config.ts';
 import { createLogger } from '../../platform/log.ts';
 import { createIdTracer } from '../../platform/tracer.ts';
 import { createMetrics } from '../../platform/metrics.ts';
-import type { KeyProvider } from '../../vault/key-provider.ts';
+import { createKeyProviders, type KeyProvider } from '../../vault/key-provider.ts';
 import { createVault } from '../../vault/create-vault.ts';
 import { loadLocalKey } from '../../vault/local-key-file.ts';
 import { createLocalKeyProvider } from '../../vault/local-key-provider.ts';
@@ -70,14 +70,16 @@ beforeAll(async () => {
   const metrics = createMetrics({ subsystem: 'test' });
   services = await composeServices({ config, log, metrics, tracer: createIdTracer() });
   await services.prepare({ allowVolatile: true, signal: new AbortController().signal });
+  const keyFile = config.keys.localKeyFile ?? '';
   // A worker that has just started holds no data key yet.
   worker = composeWorker({
     ...services,
     vault: createVault({
       pool: services.pool,
-      keyProvider: await createFailingKeyProvider(config.localKeyFile),
+      keyProviders: createKeyProviders(await createFailingKeyProvider(keyFile)),
       clock: systemClock,
       metrics,
+      log,
     }),
     connect: () => NativeConnection.connect({ address: inject('temporalAddress') }),
     workflowBundlePath: inject('workflowBundlePath'),

@@ -23,6 +23,7 @@ import { createProviderCatalogue, loadBuiltInProviders } from '../../oauth/provi
 import { createDatabaseClock, systemClock } from '../../platform/clock.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { Secret } from '../../platform/secret.ts';
+import { createKeyProviders } from '../../vault/key-provider.ts';
 import { createVault } from '../../vault/create-vault.ts';
 import { createLocalKeyProvider } from '../../vault/local-key-provider.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -83,9 +84,10 @@ export async function createStoreFixture(): Promise<StoreFixture> {
   const { pool } = database;
   const vault = createVault({
     pool,
-    keyProvider: createLocalKeyProvider(createSecretKey(Buffer.alloc(32, 7))),
+    keyProviders: createKeyProviders(createLocalKeyProvider(createSecretKey(Buffer.alloc(32, 7)))),
     clock: systemClock,
     metrics: createMetrics({ subsystem: 'test' }),
+    log: { warn: () => undefined },
   });
   const providers = createProviderCatalogue({ builtIn: loadBuiltInProviders() });
   const apps = createAppRegistry({ store: pool, vault, providers });

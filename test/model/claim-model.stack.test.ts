@@ -8,6 +8,7 @@ import type { TokenVault } from '../../connections/token-vault.ts';
 import { createProviderCatalogue, loadBuiltInProviders } from '../../oauth/provider-catalogue.ts';
 import { Secret } from '../../platform/secret.ts';
 import { createLocalKeyProvider } from '../../vault/local-key-provider.ts';
+import { createKeyProviders } from '../../vault/key-provider.ts';
 import { createVault } from '../../vault/create-vault.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import type { FamilyRotation } from '../support/token-family.ts';
@@ -84,10 +85,11 @@ beforeAll(async () => {
   const ignored = { inc: () => undefined };
   vault = createVault({
     pool: database.pool,
-    keyProvider: createLocalKeyProvider(createSecretKey(randomBytes(32))),
+    keyProviders: createKeyProviders(createLocalKeyProvider(createSecretKey(randomBytes(32)))),
     // Data keys stay in memory for ever, so that only the steps of the model ask the database.
     clock: { monotonicMs: () => 0, wallMs: () => 0 },
     metrics: { dataKeyOperations: ignored, unsealFailures: ignored },
+    log: { warn: () => undefined },
   });
   apps = createAppRegistry({ store: database.pool, vault, providers });
 });

@@ -127,7 +127,7 @@ describe('the configuration', () => {
       'PORT is "http"; set a whole number from 0 to 65535',
       'LOG_HTTP_REQUESTS is "yes"; set one of true, false',
       'DATABASE_URL is not set; set it (or DATABASE_URL_FILE, or PGHOST and PG*)',
-      'LOCAL_KEY_FILE is not set; name a file of 32 random bytes in base64',
+      'LOCAL_KEY_FILE is not set, nor is KMS_KEY_NAME; name a Cloud KMS key, or a file of 32 random bytes in base64',
       '/worker/slots/activities Too small: expected number to be >=1',
       '/namespaces is not a setting; remove it or correct its name',
     ]);
@@ -162,7 +162,8 @@ describe('the configuration', () => {
     ['EGRESS_ALLOW', '[example.com]:80'],
     ['TLS_MODE', 'DISABLED'],
     ['CALLERS_FILE', '/no/such/file'],
-    ['KMS_KEY_NAME', 'projects/p/locations/l/keyRings/r/cryptoKeys/k'],
+    ['KMS_KEY_NAME', 'projects/p/locations/l/keyRings/r'],
+    ['KEY_PROVIDER', 'aws'],
     ['TEMPORAL_TLS', 'yes'],
     ['TEMPORAL_ADDRESS', 'http://temporal:7233'],
     ['TEMPORAL_TLS_CLIENT_CERT_PATH', keyFile],

@@ -36,8 +36,8 @@ const rows = [
   ['DATABASE_LISTEN_URL'],
   ['MIGRATE_ON_START'],
   ['TEMPORAL_*', 'temporal.toml'],
-  ['KMS_KEY_NAME', 'KMS_API_ENDPOINT'],
-  ['LOCAL_KEY_FILE', 'ALLOW_LOCAL_KEYS'],
+  ['KMS_KEY_NAME', 'KMS_API_ENDPOINT', 'KMS_OTHER_KEY_NAMES'],
+  ['LOCAL_KEY_FILE', 'ALLOW_LOCAL_KEYS', 'KEY_PROVIDER'],
   ['TOKEN_CACHE_SECONDS'],
   ['EGRESS_ALLOW'],
   ['CALLERS_FILE', 'PROVIDERS_FILE', 'WEBHOOKS_FILE', 'ALLOW_ANONYMOUS_CALLERS'],
@@ -106,6 +106,10 @@ const takesBoolean = (variable: string, read: (config: Config) => boolean, absen
   expect(read(load({ [variable]: 'false' }))).toBe(false);
   refuses(variable, ['TRUE', 'yes', '1', ' true']);
 };
+
+const keyName = 'projects/p/locations/l/keyRings/r/cryptoKeys/k';
+/** Cloud KMS without a local key file. */
+const kms: Environment = { LOCAL_KEY_FILE: '', KMS_KEY_NAME: keyName };
 
 const claims: Record<Variable, Record<string, () => void | Promise<void>>> = {
   PORT: {
@@ -329,17 +333,68 @@ const claims: Record<Variable, Record<string, () => void | Promise<void>>> = {
       refuses('TEMPORAL_CONFIG_FILE', [missing]);
     },
   },
+  // What they do: test/vault/google-key-provider.test.ts.
   KMS_KEY_NAME: {
-    'is refused: not built yet': () =>
-      refuses('KMS_KEY_NAME', ['projects/p/locations/l/keyRings/r/cryptoKeys/k']),
+    'is a crypto key, and wraps': () => {
+      expect(load(kms).keys).toEqual({
+        wrapping: 'google-kms',
+        googleKms: { keyName, otherKeyNames: [] },
+      });
+      const scoped = keyName.replace('projects/p', 'projects/example.com:p-1');
+      expect(load({ ...kms, KMS_KEY_NAME: scoped }).keys.googleKms?.keyName).toBe(scoped);
+    },
+    'is refused where it is none': () => {
+      refuses('KMS_KEY_NAME', [
+        'k',
+        'projects/p/locations/l/keyRings/r',
+        `${keyName}/`,
+        `/${keyName}`,
+      ]);
+      refuses('KMS_KEY_NAME', [`${keyName}/cryptoKeyVersions/1`]);
+    },
+    'is enough in production': () => {
+      expect(faultsOf({ ...kms, NODE_ENV: 'production' })).toEqual([]);
+    },
+    'does not go with a log of what is sent to it': () => {
+      refuses('GOOGLE_SDK_NODE_LOGGING', ['kms', '*'], kms);
+    },
   },
   KMS_API_ENDPOINT: {
-    'is refused: not built yet': () => refuses('KMS_API_ENDPOINT', ['kms.internal:443']),
+    'is a host and a port, over TLS': () => {
+      const endpointOf = (KMS_API_ENDPOINT: string) =>
+        load({ ...kms, KMS_API_ENDPOINT }).keys.googleKms?.endpoint;
+      expect(load(kms).keys.googleKms?.endpoint).toBeUndefined();
+      const regional = { host: 'cloudkms.europe-west3.rep.googleapis.com', isPlaintext: false };
+      expect(endpointOf(regional.host)).toEqual({ ...regional, port: 443 });
+      expect(endpointOf(`https://${regional.host}:8443`)).toEqual({ ...regional, port: 8_443 });
+    },
+    'is plain http on loopback only, and not in production': () => {
+      for (const host of ['127.0.0.1', 'localhost', '[::1]']) {
+        const { keys } = load({ ...kms, KMS_API_ENDPOINT: `http://${host}:9010` });
+        expect(keys.googleKms?.endpoint).toEqual({ host, port: 9_010, isPlaintext: true });
+      }
+      const plain = 'http://127.0.0.1:9010';
+      refuses('KMS_API_ENDPOINT', ['http://kms.internal:80', 'http://10.0.0.1'], kms);
+      refuses('KMS_API_ENDPOINT', [plain], { ...kms, NODE_ENV: 'production' });
+    },
+    'is refused with more than that, and without a key': () => {
+      refuses('KMS_API_ENDPOINT', ['https://u:p@h', 'h/path', 'ftp://h', 'h:port', 'h?a=b'], kms);
+      refuses('KMS_API_ENDPOINT', ['kms.internal:443']);
+    },
+  },
+  KMS_OTHER_KEY_NAMES: {
+    'are crypto keys that unwrap too': () => {
+      const other = keyName.replace('projects/p', 'projects/q');
+      const { keys } = load({ ...kms, KMS_OTHER_KEY_NAMES: `${other}, ${keyName}` });
+      expect(keys.googleKms?.otherKeyNames).toEqual([other, keyName]);
+      refuses('KMS_OTHER_KEY_NAMES', [`${other},k`], kms);
+      refuses('KMS_OTHER_KEY_NAMES', [other]);
+    },
   },
   // What it holds: test/vault/local-key.test.ts.
   LOCAL_KEY_FILE: {
     'is needed, and readable': () => {
-      expect(load().localKeyFile).toBe(keyFile);
+      expect(load().keys).toEqual({ wrapping: 'local', localKeyFile: keyFile });
       expect(faultsOf({ LOCAL_KEY_FILE: '' }).join()).toContain('LOCAL_KEY_FILE is not set');
       refuses('LOCAL_KEY_FILE', [missing, folder]);
     },
@@ -351,6 +406,18 @@ const claims: Record<Variable, Record<string, () => void | Promise<void>>> = {
       expect(faultsOf({ ...production, ALLOW_LOCAL_KEYS: 'false' })).toHaveLength(1);
       expect(faultsOf({ ...production, ALLOW_LOCAL_KEYS: 'true' })).toEqual([]);
       refuses('ALLOW_LOCAL_KEYS', ['1']);
+    },
+  },
+  KEY_PROVIDER: {
+    'says which of two wraps: Cloud KMS unless it says otherwise': () => {
+      const both = { KMS_KEY_NAME: keyName };
+      expect(load(both).keys).toMatchObject({ wrapping: 'google-kms', localKeyFile: keyFile });
+      expect(load({ ...both, KEY_PROVIDER: 'local' }).keys.wrapping).toBe('local');
+      expect(load({ ...both, KEY_PROVIDER: 'google-kms' }).keys.wrapping).toBe('google-kms');
+    },
+    'names one that is there': () => {
+      refuses('KEY_PROVIDER', ['google-kms', 'Local']);
+      refuses('KEY_PROVIDER', ['local'], kms);
     },
   },
   // What 0 does: test/conformance/cache.stack.test.ts.

@@ -8,7 +8,7 @@ import { createMetrics, type Metrics } from '../../platform/metrics.ts';
 import { Secret } from '../../platform/secret.ts';
 import { createVault } from '../../vault/create-vault.ts';
 import type { Queryable } from '../../vault/data-key-store.ts';
-import type { KeyProvider } from '../../vault/key-provider.ts';
+import { createKeyProviders, type KeyProvider } from '../../vault/key-provider.ts';
 import { createLocalKeyProvider } from '../../vault/local-key-provider.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
@@ -73,10 +73,18 @@ function createProcess(options: { wrappingKey?: Buffer } = {}) {
   const { pool, state } = createSwitchablePool();
   const metrics: Metrics = createMetrics({ subsystem: 'test' });
   const time = { ms: 0 };
+  const lines: object[] = [];
+  const log = { warn: (...line: unknown[]) => void lines.push(line) };
   const clock = { monotonicMs: () => time.ms, wallMs: () => time.ms };
-  const vault = createVault({ pool, keyProvider: provider, clock, metrics });
+  const vault = createVault({
+    pool,
+    keyProviders: createKeyProviders(provider),
+    clock,
+    metrics,
+    log,
+  });
   const metric = async (line: RegExp) => line.exec((await metrics.page()).body)?.[1];
-  return { vault, provider: seen, database: state, time, metric };
+  return { vault, provider: seen, database: state, time, metric, lines };
 }
 
 const currentIds = async () => {
@@ -305,7 +313,13 @@ describe('opening', () => {
     await expect(reader.vault.open('access-token', owner, bytes)).rejects.toMatchObject({
       code: 'key_service_unavailable',
     });
+    expect(reader.lines).toMatchObject([
+      [{ key_provider: 'local', reason: 'unavailable', purpose: 'access' }, expect.anything()],
+    ]);
     reader.provider.away = false;
+    // Within a second of a failure nobody waits for the next one.
+    await expect(reader.vault.open('access-token', owner, bytes)).rejects.toThrow();
+    reader.time.ms += 1_000;
     await reader.vault.open('access-token', owner, bytes);
     const counted = (outcome: string) =>
       reader.metric(
@@ -313,7 +327,7 @@ describe('opening', () => {
           `data_key_operations_total\\{provider="local",op="unwrap",outcome="${outcome}".*\\} (\\d+)`,
         ),
       );
-    expect([await counted('error'), await counted('ok')]).toEqual(['1', '1']);
+    expect([await counted('unavailable'), await counted('ok')]).toEqual(['1', '1']);
   });
 
   it('names the key file when the database was used with another', async () => {

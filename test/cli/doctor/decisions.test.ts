@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import * as database from '../../../cli/doctor/check-database.ts';
 import { judgeSecretFile, judgeTrustedFile } from '../../../cli/doctor/check-files.ts';
-import { judgeDataKeys, judgeKeyFile } from '../../../cli/doctor/check-keys.ts';
+import { faultOf, judgeDataKeys } from '../../../cli/doctor/check-keys.ts';
 import { judgeHearing } from '../../../cli/doctor/check-listen.ts';
 import { judgeRetention, namespaceMissing } from '../../../cli/doctor/check-namespace.ts';
 import { judgePollers } from '../../../cli/doctor/check-pollers.ts';
@@ -142,7 +142,7 @@ describe('keys', () => {
   it('come from a file that says what is wrong with it', () => {
     const detail = 'There is no local key file /k: set LOCAL_KEY_FILE to it.';
     const error = new TokenManagerError('key_service_unavailable', { detail });
-    expect(judgeKeyFile(error)).toMatchObject({
+    expect(faultOf(error)).toMatchObject({
       state: 'fault',
       message: 'There is no local key file /k',
       remedy: 'set LOCAL_KEY_FILE to it.',
@@ -152,7 +152,10 @@ describe('keys', () => {
   it('open every data key that is stored', () => {
     expect(judgeDataKeys(0, []).state).toBe('ok');
     expect(judgeDataKeys(5, []).state).toBe('ok');
-    expectRemedy(judgeDataKeys(5, ['wrong file']), 'fault', /LOCAL_KEY_FILE/);
+    const detail = 'The local key file is not the one: point LOCAL_KEY_FILE at the right one.';
+    const error = new TokenManagerError('key_service_unavailable', { detail });
+    expectRemedy(judgeDataKeys(5, [error]), 'fault', /LOCAL_KEY_FILE/);
+    expect(judgeDataKeys(5, [error, error]).message).toMatch(/^2 of 5 data keys do not open/);
   });
 });
 
