@@ -56,7 +56,8 @@ async function runTokenManager() {
 async function build() {
   const { buildIfStale } = await import('./build.mjs');
   const startedAt = performance.now();
-  const what = (await buildIfStale()) ? 'Build' : 'Build is up to date';
+  const onBegin = () => console.log('Building …');
+  const what = (await buildIfStale({ onBegin })) ? 'Build' : 'Build is up to date';
   console.log(`${what} … ${((performance.now() - startedAt) / 1_000).toFixed(1)} s`);
 }
 

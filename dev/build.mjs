@@ -28,11 +28,12 @@ const otherInputs = [
 ];
 const copied = ['oauth/catalogue', 'connections/migrations'];
 
-/** Builds unless dist/ was made from exactly these files at this commit. Returns whether it did. */
-export async function buildIfStale() {
+/** Builds unless dist/ was made from exactly these files at this commit. Returns whether it did; `onBegin` is told before. */
+export async function buildIfStale({ onBegin = () => undefined } = {}) {
   const stamp = join(root, 'dist', inputsFile);
   const inputs = hashInputs();
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === inputs) return false;
+  onBegin();
   await build(inputs);
   return true;
 }
