@@ -165,16 +165,18 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
     },
     databaseClock,
   });
+  /** Whoever changed a connection reads it so here, even before its notice has come around, or without one. */
+  async function reread<Result>(connectionId: string, change: Promise<Result | undefined>) {
+    const result = await change;
+    if (result !== undefined) tokenCache.drop(connectionId);
+    return result;
+  }
   addConnectionLifeRoutes(app, {
     connections: {
       get: (...asked) => connections.get(...asked),
-      pause: (...asked) => connections.pause(...asked),
-      resume: (...asked) => connections.resume(...asked),
-      async disconnect(connectionId, visibleTo) {
-        const state = await connections.disconnect(connectionId, visibleTo);
-        if (state !== undefined) tokenCache.drop(connectionId);
-        return state;
-      },
+      pause: (...asked) => reread(asked[0], connections.pause(...asked)),
+      resume: (...asked) => reread(asked[0], connections.resume(...asked)),
+      disconnect: (...asked) => reread(asked[0], connections.disconnect(...asked)),
     },
     databaseClock,
     startProbe(connection, traceparent) {

@@ -190,6 +190,18 @@ describe('a POST', () => {
   });
 });
 
+describe('a pause and a resume', () => {
+  it('are read by whoever made them', async () => {
+    const { app, get } = createCachingGateway();
+    const statuses = [(await get()).json['connection_status']];
+    for (const change of ['pause', 'resume']) {
+      await call(app, 'POST', `/v1/connections/c1/${change}`);
+      statuses.push((await get()).json['connection_status']);
+    }
+    expect(statuses).toEqual(['active', 'paused', 'active']);
+  });
+});
+
 describe('a PUT', () => {
   it('is seen by the next read here, without a notice', async () => {
     const { app, get, rows } = createCachingGateway();
