@@ -34,6 +34,7 @@ function detailOf(target: Target, issue: Issue): string {
   switch (issue.code) {
     case 'invalid_type':
       if (target === 'query') return 'must be given once';
+      if (isMissing(issue)) return 'is required';
       return `must be ${nameOf(issue.expected)}`;
     case 'invalid_value':
       return `must be one of ${issue.values.map(String).join(', ')}`;
@@ -52,6 +53,11 @@ function detailOf(target: Target, issue: Issue): string {
     case 'unrecognized_keys':
       return 'is not valid';
   }
+}
+
+/** Zod tells a member that is not there from one of another type by its message only. */
+function isMissing({ message }: Issue): boolean {
+  return message.endsWith('received undefined');
 }
 
 /** Zod names types as JavaScript does; the caller wrote JSON. */

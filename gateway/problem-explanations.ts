@@ -132,7 +132,7 @@ export const problemExplanations: Record<ProblemCode, ProblemExplanation> = {
     meaning:
       'A refresh token was sent and the answer was lost; sending it again could end the grant. The token that was valid is served until it expires.',
     whatToDo:
-      'Ask again after Retry-After: it is resolved where the provider allows it. If it stays, authorise again.',
+      'Ask again after Retry-After. It is resolved by itself, at the latest when the old token runs out: by a new token, or by `reauthorization_required`.',
   },
   provider_unavailable: {
     meaning: 'The provider cannot be reached, or answers with errors of its own.',

@@ -126,7 +126,9 @@ function toFaults(issue: z.core.$ZodIssue, prefix: string): InputFault[] {
     }));
   }
   // The name of a record's member is at fault: zod keeps what is wrong with it one level down.
-  const detail =
-    issue.code === 'invalid_key' ? (issue.issues[0]?.message ?? issue.message) : issue.message;
+  const { message } = issue.code === 'invalid_key' ? (issue.issues[0] ?? issue) : issue;
+  // Zod tells a member that is not there from one of another type by its message only.
+  const isMissing = issue.code === 'invalid_type' && message.endsWith('received undefined');
+  const detail = isMissing ? 'is required' : message;
   return [{ pointer: prefix + toPointer(issue.path), detail }];
 }

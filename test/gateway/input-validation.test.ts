@@ -64,6 +64,16 @@ describe('parameters', () => {
 
 describe('bodies', () => {
   const valid = { tenant_id: 't1', app_id: 'a1' };
+
+  it('tell a member that is not there from one of another type', async () => {
+    const put = (body: unknown) =>
+      call(createFakeGateway().app, 'PUT', '/v1/connections/c1', body).then(refused);
+    expect(await put({ tenant_id: 't1' })).toEqual([{ pointer: '/app_id', detail: 'is required' }]);
+    expect(await put({ ...valid, app_id: 5 })).toEqual([
+      { pointer: '/app_id', detail: 'must be a string' },
+    ]);
+  });
+
   it.each<[string, unknown, string]>([
     ['a missing member', { tenant_id: 't1' }, '/app_id'],
     ['null for text', { ...valid, scope: null }, '/scope'],

@@ -41,6 +41,12 @@ describe('parseProviderDefinition', () => {
     });
   });
 
+  it('says of a member that is not there that it is required', () => {
+    expect(() => parseProviderDefinition({})).toThrow(
+      expect.objectContaining({ errors: [{ pointer: '/token_url', detail: 'is required' }] }),
+    );
+  });
+
   it('takes client credentials for class S, with their own grant', () => {
     expect(parseProviderDefinition({ ...base, credential: 'client' })).toMatchObject({
       grantType: 'client_credentials',
