@@ -76,6 +76,11 @@ export function isTemporalAway(error: unknown): boolean {
 
 /** Whether a call failed because Temporal has no such namespace. */
 export function isNamespaceMissing(error: unknown): boolean {
+  return isNotFound(error);
+}
+
+/** Whether Temporal has answered that it does not know what was asked for. */
+export function isNotFound(error: unknown): boolean {
   return isGrpcServiceError(error) && (error.code as number) === statusNotFound;
 }
 

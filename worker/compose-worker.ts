@@ -23,7 +23,11 @@ import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
 import type { Tracer } from '../platform/tracer.ts';
 import type { Metrics } from '../platform/metrics.ts';
-import { isNamespaceMissing, isTemporalAway } from '../platform/temporal-connections.ts';
+import {
+  isNamespaceMissing,
+  isNotFound,
+  isTemporalAway,
+} from '../platform/temporal-connections.ts';
 import { createSealedResults } from './sealed-results.ts';
 import { createWorker } from './create-worker.ts';
 import { composeDeliveries } from './compose-deliveries.ts';
@@ -110,7 +114,7 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
       connectDeadlineMs: 1_000 * connectSeconds,
     }),
     deadlinesMs: exchangeDeadlinesMs(config.temporal.refresh),
-    sealedResults: createSealedResults(() => client),
+    sealedResults: createSealedResults({ client: () => client, isNotFound }),
     currentCall: calls.current,
     log,
   };

@@ -1,4 +1,4 @@
-import { WorkflowNotFoundError, type Client } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
 import type { RefreshStep, SealedExchange } from '../activities/refresh-step.ts';
 import { refreshWorkflowId } from '../client/contract.ts';
@@ -7,15 +7,18 @@ import { refreshWorkflowId } from '../client/contract.ts';
  * Looks in the history of one run for tokens that its exchange could only seal. Empty if there are none
  * or the history is gone; rejects when Temporal cannot be asked.
  */
-export function createSealedResults(
-  currentClient: () => Client | undefined,
-): (connectionId: string, workflowRunId: string) => Promise<SealedExchange[]> {
+export function createSealedResults(dependencies: {
+  client: () => Client | undefined;
+  /** Whether an error is Temporal's answer that it does not know of such a run. */
+  isNotFound: (error: unknown) => boolean;
+}): (connectionId: string, workflowRunId: string) => Promise<SealedExchange[]> {
   return async (connectionId, workflowRunId) => {
-    const client = currentClient();
+    const client = dependencies.client();
     if (client === undefined) throw new Error('there is no connection to Temporal');
     const handle = client.workflow.getHandle(refreshWorkflowId(connectionId), workflowRunId);
     const history = await handle.fetchHistory().catch((error: unknown) => {
-      if (error instanceof WorkflowNotFoundError) return undefined;
+      // Histories are read without the client's own errors, so this is gRPC's.
+      if (dependencies.isNotFound(error)) return undefined;
       throw error;
     });
     return (history?.events ?? []).flatMap((event) => {
