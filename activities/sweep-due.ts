@@ -61,16 +61,21 @@ const pageMs = 1_000;
 const pageShareMin = 0.1;
 /** While everything that may be open is. */
 const saturatedPauseMs = 200;
+/** While nothing more is due, but refreshes of this sweep are under way. */
+const idlePauseMs = 1_000;
+/** Before an app is looked at again all of whose claimed connections had to be put off. */
+const closedAppPauseMs = 10_000;
 /** The next sweep goes on where this one ended. */
 const sweepMaxMs = 240_000;
-/** A refresh that takes longer waits for its provider, and takes no slot while it sleeps. */
-const openAtMostMs = 30_000;
+/** As long as an exchange may take, whose slot counts as taken until then; what takes longer sleeps. */
+const openAtMostMs = 80_000;
 /** Of what an app or its provider allows, the rest is for those who ask. */
 const sweepShare = 0.5;
 
 /**
  * Refreshes what is due, the longest due first: page by page, spread over each second, at most so many
- * under way at once. `beat` is called between pages.
+ * under way at once. It goes on as long as a refresh of its own does, so that one provider that hangs holds
+ * up no other's connections. `beat` is called between pages.
  */
 export async function sweepDue(
   dependencies: SweepDependencies,
@@ -82,8 +87,8 @@ export async function sweepDue(
   while (!stopping.aborted && clock.monotonicMs() < endMs) {
     beat();
     const page = await sweep.startPage();
-    if (page === 'nothing_due') break;
-    if (page === 'saturated') await sleep(saturatedPauseMs);
+    if (page === 'nothing_due' && !sweep.hasOpen()) break;
+    if (page !== 'started') await sleep(page === 'saturated' ? saturatedPauseMs : idlePauseMs);
   }
   await sweep.ended(beat);
   return sweep.summary;
@@ -93,31 +98,38 @@ class Sweep {
   readonly summary: SweepSummary = { started: 0, refreshed: 0, putOff: 0 };
   readonly #dependencies: SweepDependencies;
   readonly #openByApp = new Map<string, number>();
-  /** Their gate is closed: the next sweep looks at them again. */
-  readonly #closedApps = new Set<string>();
+  /** By the monotonic clock, when to look again at apps whose gate is closed. */
+  readonly #closedUntilMs = new Map<string, number>();
   #open = 0;
 
   constructor(dependencies: SweepDependencies) {
     this.#dependencies = dependencies;
   }
 
+  hasOpen(): boolean {
+    return this.#open > 0;
+  }
+
   async startPage(): Promise<'started' | 'saturated' | 'nothing_due'> {
-    const { sweep, limits, sleep, stopping, random } = this.#dependencies;
+    const { sweep, limits, clock, sleep, stopping, random } = this.#dependencies;
     const due = await sweep.dueApps(appsMax);
-    const apps = due.filter(({ appId }) => !this.#closedApps.has(appId));
+    const nowMs = clock.monotonicMs();
+    const apps = due.filter(({ appId }) => (this.#closedUntilMs.get(appId) ?? nowMs) <= nowMs);
     if (apps.length === 0) return 'nothing_due';
     const quotas = apps
       .map((app) => ({ appId: app.appId, quota: this.#quotaOf(app) }))
       .filter(({ quota }) => quota > 0);
     const free = Math.min(limits.openMax - this.#open, limits.startsPerSecond);
     // What a window does not allow now, it may in the next sweep.
-    if (quotas.length === 0 || free <= 0) return this.#open > 0 ? 'saturated' : 'nothing_due';
+    if (quotas.length === 0 || free <= 0) return this.hasOpen() ? 'saturated' : 'nothing_due';
     const { claimed, now } = await sweep.claim(quotas, free);
     const toStart = claimed.filter(({ isPutOff }) => !isPutOff);
-    for (const { appId, isPutOff } of claimed) if (isPutOff) this.#closedApps.add(appId);
+    for (const appId of closedApps(claimed)) {
+      this.#closedUntilMs.set(appId, nowMs + closedAppPauseMs);
+    }
     this.summary.putOff += claimed.length - toStart.length;
     // Others have claimed what there was, or it is locked.
-    if (claimed.length === 0) return this.#open > 0 ? 'saturated' : 'nothing_due';
+    if (claimed.length === 0) return 'nothing_due';
     const providers = new Map(apps.map(({ appId, provider }) => [appId, provider]));
     const gapMs = pageMs / Math.max(toStart.length, limits.startsPerSecond * pageShareMin);
     for (const connection of toStart) {
@@ -131,7 +143,7 @@ class Sweep {
   /** Waits until everything that was started has ended, or takes too long to be waited for. */
   async ended(beat: () => void): Promise<void> {
     const { sleep, stopping } = this.#dependencies;
-    while (this.#open > 0 && !stopping.aborted) {
+    while (this.hasOpen() && !stopping.aborted) {
       beat();
       await sleep(saturatedPauseMs);
     }
@@ -191,6 +203,13 @@ class Sweep {
     if (open === 0) this.#openByApp.delete(appId);
     else this.#openByApp.set(appId, open);
   }
+}
+
+/** Apps of which nothing may be sent, at none of their hosts that were met. */
+function closedApps(claimed: ClaimedConnection[]): Set<string> {
+  const closed = new Set(claimed.map(({ appId }) => appId));
+  for (const { appId, isPutOff } of claimed) if (!isPutOff) closed.delete(appId);
+  return closed;
 }
 
 /** Undefined: the definition does not hold any more, which the exchange will tell. */

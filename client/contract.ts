@@ -108,6 +108,12 @@ export const revokeConnectionWorkflowType = 'revokeConnection';
 
 export const sweepWorkflowType = 'sweepConnections';
 
+/**
+ * On the Task Queue that they share; 1 to 5, the lower the sooner. A backlog of revocations, each of which may
+ * wait for its provider, holds up neither the sweep nor deliveries.
+ */
+export const maintenancePriority = { sweep: 1, deliveries: 2, revocations: 4 } as const;
+
 export function revokeWorkflowId(connectionId: string): string {
   return `revoke/${connectionId}`;
 }

@@ -1,6 +1,7 @@
 import type { Client } from '@temporalio/client';
 import { defineSearchAttributeKey, SearchAttributeType } from '@temporalio/common';
 import {
+  maintenancePriority,
   revokeConnectionWorkflowType,
   revokeWorkflowId,
   TokenManagerError,
@@ -30,6 +31,7 @@ export function createTemporalRevocationEngine(dependencies: {
             workflowId: revokeWorkflowId(connectionId),
             taskQueue: dependencies.taskQueue,
             args: [{ connectionId }],
+            priority: { priorityKey: maintenancePriority.revocations },
             workflowIdConflictPolicy: 'USE_EXISTING',
             workflowIdReusePolicy: 'ALLOW_DUPLICATE',
             staticSummary: `Revoke ${connectionId} at its provider`,

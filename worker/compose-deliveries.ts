@@ -4,7 +4,11 @@ import {
   createDeliveryActivities,
   type DeliveryActivities,
 } from '../activities/delivery-activities.ts';
-import { deliverEventsWorkflowId, deliverEventsWorkflowType } from '../client/contract.ts';
+import {
+  deliverEventsWorkflowId,
+  deliverEventsWorkflowType,
+  maintenancePriority,
+} from '../client/contract.ts';
 import { trimEvents } from '../connections/event-feed.ts';
 import type { TransactionalStore } from '../connections/store-query.ts';
 import type { WebhookEndpoint } from '../connections/webhook-settings.ts';
@@ -51,6 +55,7 @@ export function composeDeliveries(parts: {
         workflowId: deliverEventsWorkflowId(endpoint),
         workflowIdConflictPolicy: 'USE_EXISTING',
         args: [{ endpoint }],
+        priority: { priorityKey: maintenancePriority.deliveries },
         staticSummary: `events for the webhook ${endpoint}`,
       });
     },

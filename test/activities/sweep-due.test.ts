@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { RefreshResult } from '../../client/contract.ts';
 import type { ClaimedConnection, DueApp, SweepQuota } from '../../connections/sweep.ts';
 import { sweepDue, type SweepLimits } from '../../activities/sweep-due.ts';
@@ -13,9 +13,17 @@ const limits: SweepLimits = {
 /** Apps with so many connections due, over a clock that only sleeping moves. */
 function createSweep(
   due: Record<string, number>,
-  options: { app?: Partial<DueApp>; closed?: string[]; answerMs?: number } = {},
+  options: {
+    app?: Partial<DueApp>;
+    closed?: string[];
+    answerMs?: number;
+    /** Apps whose provider takes that long instead. */
+    slowMs?: Record<string, number>;
+    /** Called with the time whenever it has passed. */
+    onTime?: (nowMs: number) => void;
+  } = {},
 ) {
-  const { answerMs = 50, closed = [] } = options;
+  const { answerMs = 50, slowMs = {}, closed = [], onTime = () => undefined } = options;
   const left = new Map(Object.entries(due));
   const state = { nowMs: 0, open: 0, openMax: 0 };
   const started: { connectionId: string; trigger: string; atMs: number }[] = [];
@@ -56,7 +64,7 @@ function createSweep(
             state.openMax = Math.max(state.openMax, state.open);
             return new Promise<RefreshResult | undefined>((resolve) => {
               endings.push({
-                atMs: state.nowMs + answerMs,
+                atMs: state.nowMs + (slowMs[appOf(connectionId)] ?? answerMs),
                 end() {
                   state.open -= 1;
                   resolve({ connectionId, outcome: 'refreshed', tokenVersion: 2, expiresAt: null });
@@ -74,6 +82,7 @@ function createSweep(
         clock: { monotonicMs: () => state.nowMs },
         async sleep(ms) {
           state.nowMs += ms;
+          onTime(state.nowMs);
           for (const ending of endings.splice(0)) {
             if (ending.atMs <= state.nowMs) ending.end();
             else endings.push(ending);
@@ -101,8 +110,16 @@ function createSweep(
     }));
   }
 
-  return { run, started, asked, state, stopping };
+  return { run, started, asked, state, stopping, left, closed };
 }
+
+function appOf(connectionId: string): string {
+  return connectionId.replace(/-\d+$/, '');
+}
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
 
 describe('a sweep', () => {
   it('starts everything that is due, so many a second of an app', async () => {
@@ -132,6 +149,32 @@ describe('a sweep', () => {
     expect(Math.max(...smalls.map(({ atMs }) => atMs))).toBeLessThan(2_000);
   });
 
+  it('goes on with what falls due while a provider that hangs keeps its refreshes open', async () => {
+    const sweep = createSweep(
+      { hangs: 3, other: 1 },
+      {
+        slowMs: { hangs: 60_000 },
+        onTime(nowMs) {
+          if (nowMs > 20_000 && !hasMore) {
+            hasMore = true;
+            sweep.left.set('other', 1);
+          }
+        },
+      },
+    );
+    let hasMore = false;
+    expect(await sweep.run()).toMatchObject({ started: 5, refreshed: 5 });
+    const others = sweep.started.filter(({ connectionId }) => appOf(connectionId) === 'other');
+    expect(others[1]?.atMs).toBeLessThan(22_000);
+  });
+
+  it('counts a refresh as open for as long as its exchange may hold a slot', async () => {
+    const timeout = vi.spyOn(AbortSignal, 'timeout');
+    await createSweep({ one: 1 }).run();
+    // startToCloseTimeout of the Activity refreshToken.
+    expect(timeout.mock.calls[0]?.[0]).toBeGreaterThan(75_000);
+  });
+
   it.each<[string, Partial<DueApp>, number]>([
     ['concurrency', { limits: { concurrency: 4 } }, 2],
     ['a window', { limits: { per_window: { count: 10, seconds: 60 } }, recentSends: 2 }, 3],
@@ -145,6 +188,22 @@ describe('a sweep', () => {
     const { run, asked } = createSweep({ shut: 50 }, { closed: ['shut'] });
     expect(await run()).toEqual({ started: 0, refreshed: 0, putOff: limits.startsPerSecondOfApp });
     expect(asked).toHaveLength(1);
+  });
+
+  it('looks at an app whose gate was closed again while it goes on', async () => {
+    const sweep = createSweep(
+      { shut: 9, hangs: 1 },
+      {
+        closed: ['shut'],
+        slowMs: { hangs: 30_000 },
+        onTime(nowMs) {
+          if (nowMs > 5_000) closed.length = 0;
+        },
+      },
+    );
+    const closed = sweep.closed;
+    const { putOff, started } = await sweep.run();
+    expect([putOff, started]).toEqual([limits.startsPerSecondOfApp, 2]);
   });
 
   it('says that a verdict is being looked at again', async () => {
