@@ -146,7 +146,12 @@ function openEnd(
       isReplayCounted: isCounted,
       retryAfterMs,
       refreshDueAfterMs:
-        decision.kind === 'wait' ? decision.forMs : replayDueAfter(attempt, retryAfterMs),
+        decision.kind === 'wait'
+          ? decision.forMs
+          : replayDueAfter(attempt, {
+              retryAfterMs,
+              isInsideGrace: isInsideGrace({ intent, definition, deadlinesMs, now: endedAt }),
+            }),
     }),
     decision: decision.kind === 'wait' ? 'uncertain' : 'replay',
   };
@@ -167,14 +172,18 @@ function settledAfterMs(
   return isCareful ? Math.max(backOffMs, settlingMs(rotation)) : backOffMs;
 }
 
-/** Where replays are without number, a provider that never answers need not be asked each minute. */
-function replayDueAfter(attempt: EndedAttempt, retryAfterMs: number): number {
-  const { class: rotationClass } = attempt.definition.rotation;
-  const isEndless = rotationClass === 'S' || rotationClass === 'L' || rotationClass === 'C';
+/**
+ * Replays are without number in some classes, and everywhere after complete answers that are of no use: a
+ * provider that gives no other need not be asked each minute. Only a grace does not wait.
+ */
+function replayDueAfter(
+  attempt: EndedAttempt,
+  { retryAfterMs, isInsideGrace: isUrgent }: { retryAfterMs: number; isInsideGrace: boolean },
+): number {
   const failuresBefore = attempt.subject.connection.failure?.count ?? 0;
-  return isEndless && failuresBefore >= promptReplays
-    ? unaskedAfter(attempt, retryAfterMs)
-    : retryAfterMs;
+  return isUrgent || failuresBefore < promptReplays
+    ? retryAfterMs
+    : unaskedAfter(attempt, retryAfterMs);
 }
 
 function unaskedAfter({ subject, fraction }: EndedAttempt, retryAfterMs: number): number {

@@ -468,7 +468,7 @@ export class ClaimWorld {
     const { rows } = await this.#fixture.session.pool.query<StoredRow>({
       name: 'read-model-row',
       text: `select c.generation::int, c.attempt::int, c.token_version::int as "tokenVersion", c.verdict,
-          c.uncertain_since is not null as "isUncertain", c.sealed_refresh_token as "sealedRefreshToken",
+          c.uncertain_since is not null as "isUncertain", c.refresh_due_at as "dueAt", c.sealed_refresh_token as "sealedRefreshToken",
           i.generation::int as "intentGeneration", i.attempt::int as "intentAttempt",
           i.late_attempt::int as "lateAttempt", i.late_sealed as "lateSealed", i.answer_by as "answerBy"
         from connections c left join refresh_intents i on i.connection_id = c.id where c.id = $1`,
@@ -487,6 +487,7 @@ export class ClaimWorld {
       verdict,
       isUncertain,
       refreshToken: refreshToken.reveal(),
+      dueAtMs: stored.dueAt && stored.dueAt.getTime() - modelEpochMs,
       intent: await this.#readIntent(stored),
     };
     this.#isRowStale = false;
@@ -519,6 +520,7 @@ interface StoredRow {
   tokenVersion: number;
   verdict: string | null;
   isUncertain: boolean;
+  dueAt: Date | null;
   sealedRefreshToken: Buffer;
   intentGeneration: number | null;
   intentAttempt: number;

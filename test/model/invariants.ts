@@ -9,6 +9,8 @@ export interface Row {
   verdict: string | null;
   isUncertain: boolean;
   refreshToken: string;
+  /** When the sweep may pick it; null: never of its own accord. */
+  dueAtMs: number | null;
   intent: {
     generation: number;
     attempt: number;
@@ -57,6 +59,7 @@ interface Facts {
 export function findViolation(facts: Facts): string | null {
   return (
     wentBack(facts) ??
+    dueInThePast(facts) ??
     verdictOverTokens(facts) ??
     spentWithoutIntent(facts) ??
     droppedAnswer(facts) ??
@@ -71,6 +74,12 @@ function wentBack({ before, row }: Facts): string | null {
     row.tokenVersion < before.tokenVersion ||
     row.attempt < before.attempt;
   return isBack ? 'a counter went back' : null;
+}
+
+/** The sweep would pick it again at once, and each time again. */
+function dueInThePast({ before, row, nowMs }: Facts): string | null {
+  if (row.dueAtMs === null || row.dueAtMs === before.dueAtMs) return null;
+  return row.dueAtMs < nowMs ? 'a due time was written into the past' : null;
 }
 
 function verdictOverTokens({ row, sealed }: Facts): string | null {
