@@ -1,6 +1,7 @@
 import type { RefreshIntent } from '../connections/exchange.ts';
 import { giveUpDays, type RevocationSubject } from '../connections/revocation.ts';
 import { replaysMax } from '../oauth/ambiguity.ts';
+import { judgeAnswer } from '../oauth/failure-class.ts';
 import {
   answerWithinMs,
   providerDeadlineMs,
@@ -48,8 +49,8 @@ export async function endOpenExchange(
     await revocations.removeIntent(connectionId, intent);
     return 0;
   }
-  const request = await closingRequest(dependencies, subject, intent);
-  const settleMs = settlingMs(request?.definition.rotation ?? slowest) + openMs;
+  const requests = await closingRequests(dependencies, subject, intent);
+  const settleMs = settlingMs(requests[0]?.definition.rotation ?? slowest) + openMs;
   if (settleMs > 0) return settleMs;
   for (const sealed of await sealedResults(connectionId, intent.workflowRunId)) {
     if (sealed.generation !== intent.generation) continue;
@@ -57,11 +58,20 @@ export async function endOpenExchange(
     await addTokens(dependencies, subject, intent, kept);
     return 0;
   }
-  if (request === null || intent.replays >= replaysMax || subject.ageMs > giveUpAfterMs) {
+  if (requests.length === 0 || intent.replays >= replaysMax || subject.ageMs > giveUpAfterMs) {
     await revocations.removeIntent(connectionId, intent);
     return 0;
   }
-  return sendOnceMore(dependencies, subject, intent, request);
+  let waitMs = providerAwayMs;
+  let newest = intent;
+  for (const request of requests) {
+    const end = await sendOnceMore(dependencies, subject, newest, request);
+    waitMs = end.waitMs;
+    // Another client secret of the app may be the one that works; nothing was spent.
+    if (end.refusedFor === null) break;
+    newest = end.refusedFor;
+  }
+  return waitMs;
 }
 
 /** The longest settling time there is, for where the definition is not known any more. */
@@ -74,27 +84,36 @@ function ownerOf(
   return { tenantId, id: connectionId, generation };
 }
 
-/** The token request of the ended generation; null: what it needs is gone, or there was none. */
-async function closingRequest(
+/**
+ * The token request of the ended generation, once with each client secret; empty: what it needs is gone, or there
+ * was none.
+ */
+async function closingRequests(
   dependencies: RevocationDependencies,
   subject: RevocationSubject,
   intent: RefreshIntent,
-): Promise<TokenRequest | null> {
+): Promise<TokenRequest[]> {
   const spent = subject.tokens.find(
     ({ kind, generation }) => kind === 'refresh_token' && generation === intent.generation,
   );
-  if (spent === undefined) return null;
+  if (spent === undefined) return [];
   const owner = ownerOf(subject, intent);
   try {
     const refreshToken = await dependencies.vault.open('refresh-token', owner, spent.sealed);
-    const requests = await requestsOf(dependencies, subject, refreshToken);
-    const [request] = requests ?? [];
-    return request?.definition.credential === 'refresh_token' ? request : null;
+    const requests = (await requestsOf(dependencies, subject, refreshToken)) ?? [];
+    return requests.filter(({ definition }) => definition.credential === 'refresh_token');
   } catch (error) {
     if (isDependencyAway(error)) throw error;
     dependencies.log.error({ err: error }, 'an exchange cannot be ended as things are');
-    return null;
+    return [];
   }
+}
+
+interface SendEnd {
+  /** Until somebody looks again. */
+  waitMs: number;
+  /** The provider refused the client, and this is the claim that it did so to; null otherwise. */
+  refusedFor: RefreshIntent | null;
 }
 
 async function sendOnceMore(
@@ -102,12 +121,12 @@ async function sendOnceMore(
   subject: RevocationSubject,
   intent: RefreshIntent,
   request: TokenRequest,
-): Promise<number> {
+): Promise<SendEnd> {
   const { revocations, tokenEndpoint, clock, deadlinesMs, randomUuid, log } = dependencies;
   const { connectionId } = subject;
   const { definition } = request;
   const opened = await tokenEndpoint.connect(request);
-  if ('kind' in opened) return providerAwayMs;
+  if ('kind' in opened) return { waitMs: providerAwayMs, refusedFor: null };
   const claimedAt = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() };
   const claim = await revocations
     .takeIntent(intent, {
@@ -121,7 +140,7 @@ async function sendOnceMore(
     });
   if (claim === undefined) {
     opened.close();
-    return openPollMs;
+    return { waitMs: openPollMs, refusedFor: null };
   }
   const answer = await opened.send({
     mayStillSend: () =>
@@ -134,12 +153,26 @@ async function sendOnceMore(
   log.info({ answered: answer.kind, has_tokens: tokens !== null }, 'the exchange was ended');
   if (tokens !== null && (tokens.refreshToken ?? tokens.accessToken) !== null) {
     await addTokens(dependencies, subject, claim, tokens);
-    return 0;
+    return { waitMs: 0, refusedFor: null };
   }
-  const isRefused = answer.kind === 'answer' && answer.status < 500 && answer.status !== 429;
-  if (!isRefused) return providerAwayMs;
-  await revocations.removeIntent(connectionId, claim);
-  return 0;
+  const judgement = judgeAnswer(definition, answer, tokens, claim.firstSentAt, [
+    request.clientSecret,
+    request.credential,
+  ]);
+  const failureClass = judgement.kind === 'failure' ? judgement.class : 'protocol_break';
+  switch (failureClass) {
+    case 'permanent':
+    case 'protocol_break':
+      await revocations.removeIntent(connectionId, claim);
+      return { waitMs: 0, refusedFor: null };
+    case 'misconfigured':
+      await revocations.endSend(connectionId, claim);
+      return { waitMs: providerAwayMs, refusedFor: claim };
+    case 'transient':
+    case 'rate_limited':
+    case 'ambiguous':
+      return { waitMs: providerAwayMs, refusedFor: null };
+  }
 }
 
 /** Sealed for the generation that they would have begun. */

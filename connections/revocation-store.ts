@@ -95,6 +95,14 @@ export function createRevocationStore(store: Queryable): RevocationStore {
       });
       return rows[0] && (intentFromRow(rows[0]) ?? undefined);
     },
+    async endSend(connectionId, { generation, claimId }) {
+      await queryStore(store, {
+        name: 'end-send-of-deleted',
+        text: `update refresh_intents set answer_by = least(answer_by, clock_timestamp())
+          where connection_id = $1 and generation = $2 and claim_id = $3`,
+        values: [connectionId, generation, claimId],
+      });
+    },
     removeIntent: (connectionId, intent) => removeIntent(store, connectionId, intent),
     finish: (connectionId) => finishDisconnect(store, connectionId),
     async overdue(limit) {

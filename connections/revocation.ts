@@ -76,6 +76,8 @@ export interface RevocationStore {
     intent: RefreshIntent,
     of: { connectionId: string; claimId: string; answerWithinMs: number },
   ): Promise<RefreshIntent | undefined>;
+  /** The answer to that claim has come, and decides nothing: the intent may be taken again at once. */
+  endSend(connectionId: string, claim: RefreshIntent): Promise<void>;
   /** Nobody's answer can come any more. False: tokens lie in the intent. */
   removeIntent(connectionId: string, intent: RefreshIntent): Promise<boolean>;
   /** Leaves the tombstone if no token and no exchange is left. */

@@ -44,8 +44,10 @@ export function createRotationProvider(options: {
   nowMs: () => number;
   /** How long a token answer is held back after everything has happened. */
   answerDelayMs: () => number;
+  /** What the end of a refresh token takes with it. */
+  revocationEnds: 'grant' | 'token';
 }) {
-  const { issuer, clients, families, nowMs, answerDelayMs } = options;
+  const { issuer, clients, families, nowMs, answerDelayMs, revocationEnds } = options;
   const provider = new Provider(issuer, {
     adapter: createRotationAdapter(families, nowMs),
     clients: clients.map(({ id, secret }) => ({
@@ -72,6 +74,7 @@ export function createRotationProvider(options: {
       introspection: { enabled: true, allowedPolicy: isOwnToken },
       revocation: { enabled: true, allowedPolicy: isOwnToken },
     },
+    revokeGrantPolicy: () => revocationEnds === 'grant',
     async findAccount(_context, accountId) {
       await sleep(accountDelayMs);
       return { accountId, claims: () => ({ sub: accountId }) };

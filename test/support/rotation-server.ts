@@ -58,7 +58,13 @@ export interface RotationServer {
  * the fault settings (rotation-faults.ts).
  */
 export async function startRotationServer(
-  options: { port?: number; clients?: RotationClient[]; random?: () => number } = {},
+  options: {
+    port?: number;
+    clients?: RotationClient[];
+    random?: () => number;
+    /** What the end of a refresh token takes with it (RFC 7009 §2.1 leaves it open); default: its grant. */
+    revocationEnds?: 'grant' | 'token';
+  } = {},
 ): Promise<RotationServer> {
   const { clients = rotationClients, random = Math.random } = options;
   const nowMs = (): number => Date.now();
@@ -72,6 +78,7 @@ export async function startRotationServer(
     families,
     nowMs,
     answerDelayMs: () => faults.delayMs(),
+    revocationEnds: options.revocationEnds ?? 'grant',
   });
 
   async function createGrant(

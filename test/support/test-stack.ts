@@ -3,17 +3,22 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { startAllInOne, type AllInOne } from '../../cli/all-in-one.ts';
-import { refreshWorkflowId } from '../../client/contract.ts';
+import { refreshWorkflowId, type ProblemCode } from '../../client/contract.ts';
 import { tellTokenChange, type TokenNotices } from '../../connections/token-notices.ts';
 import { loadConfig, type Config } from '../../platform/config.ts';
 import { createLogger } from '../../platform/log.ts';
 import { createLocalKeyFile } from '../../vault/local-key-file.ts';
 import { composeWorker, type ComposedWorker } from '../../worker/compose-worker.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
+
+const putTriesMax = 10;
+const putAgainMs = 1_000;
+const storeAway: ProblemCode = 'store_unavailable';
 
 export interface Answer {
   status: number;
@@ -137,8 +142,13 @@ export async function startTestStack(
     };
   }
 
+  /** A busy machine may not connect to PostgreSQL within the limit of the pool, so that is tried again. */
   async function put(path: string, body: unknown): Promise<void> {
-    const answer = await call('PUT', path, body);
+    let answer = await call('PUT', path, body);
+    for (let tries = 1; tries < putTriesMax && answer.body['code'] === storeAway; tries += 1) {
+      await sleep(putAgainMs);
+      answer = await call('PUT', path, body);
+    }
     if (answer.status >= 300) throw new Error(`PUT ${path}: ${JSON.stringify(answer.body)}`);
   }
 
