@@ -14,10 +14,13 @@ type Entities = Partial<Record<'RefreshToken' | 'RotatedRefreshToken', { jti: st
  * oidc-provider's storage, whose `consume` asks the rules of the rotation classes. oidc-provider never
  * sees that a refresh token was consumed: it would revoke the family, whatever the class.
  */
-export function createRotationAdapter(
-  families: RotationFamilies,
-  nowMs: () => number,
-): AdapterFactory {
+export function createRotationAdapter(options: {
+  families: RotationFamilies;
+  nowMs: () => number;
+  /** What the end of a refresh token takes with it. */
+  revocationEnds: 'grant' | 'token';
+}): AdapterFactory {
+  const { families, nowMs, revocationEnds } = options;
   return (model) => {
     const stored = new Map<string, Stored>();
     let upserts = 0;
@@ -68,7 +71,7 @@ export function createRotationAdapter(
         return Promise.resolve();
       },
       revokeByGrantId(grantId) {
-        families.end(grantId);
+        if (revocationEnds === 'grant' || currentRoute() !== 'revocation') families.end(grantId);
         return Promise.resolve();
       },
     };

@@ -49,7 +49,7 @@ export function createRotationProvider(options: {
 }) {
   const { issuer, clients, families, nowMs, answerDelayMs, revocationEnds } = options;
   const provider = new Provider(issuer, {
-    adapter: createRotationAdapter(families, nowMs),
+    adapter: createRotationAdapter({ families, nowMs, revocationEnds }),
     clients: clients.map(({ id, secret }) => ({
       client_id: id,
       client_secret: secret,
@@ -74,7 +74,6 @@ export function createRotationProvider(options: {
       introspection: { enabled: true, allowedPolicy: isOwnToken },
       revocation: { enabled: true, allowedPolicy: isOwnToken },
     },
-    revokeGrantPolicy: () => revocationEnds === 'grant',
     async findAccount(_context, accountId) {
       await sleep(accountDelayMs);
       return { accountId, claims: () => ({ sub: accountId }) };
