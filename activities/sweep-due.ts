@@ -19,6 +19,8 @@ export interface RefreshStarter {
       traceparent: string;
     },
     signal: AbortSignal,
+    /** Called when Temporal has taken the start. */
+    onStarted: () => void,
   ): Promise<RefreshResult | undefined>;
 }
 
@@ -63,6 +65,9 @@ const pageShareMin = 0.1;
 const saturatedPauseMs = 200;
 /** While nothing more is due, but refreshes of this sweep are under way. */
 const idlePauseMs = 1_000;
+/** Starts that Temporal has not taken yet: where it is slow, the sweep is too, and callers get through. */
+const startingMax = 8;
+const startingPauseMs = 20;
 /** Before an app is looked at again all of whose claimed connections had to be put off. */
 const closedAppPauseMs = 10_000;
 /** The next sweep goes on where this one ended. */
@@ -82,15 +87,14 @@ export async function sweepDue(
   beat: () => void,
 ): Promise<SweepSummary> {
   const { clock, sleep, stopping } = dependencies;
-  const sweep = new Sweep(dependencies);
+  const sweep = new Sweep(dependencies, beat);
   const endMs = clock.monotonicMs() + sweepMaxMs;
   while (!stopping.aborted && clock.monotonicMs() < endMs) {
-    beat();
     const page = await sweep.startPage();
     if (page === 'nothing_due' && !sweep.hasOpen()) break;
     if (page !== 'started') await sleep(page === 'saturated' ? saturatedPauseMs : idlePauseMs);
   }
-  await sweep.ended(beat);
+  await sweep.ended();
   return sweep.summary;
 }
 
@@ -100,10 +104,13 @@ class Sweep {
   readonly #openByApp = new Map<string, number>();
   /** By the monotonic clock, when to look again at apps whose gate is closed. */
   readonly #closedUntilMs = new Map<string, number>();
+  readonly #beat: () => void;
   #open = 0;
+  #starting = 0;
 
-  constructor(dependencies: SweepDependencies) {
+  constructor(dependencies: SweepDependencies, beat: () => void) {
     this.#dependencies = dependencies;
+    this.#beat = beat;
   }
 
   hasOpen(): boolean {
@@ -112,6 +119,7 @@ class Sweep {
 
   async startPage(): Promise<'started' | 'saturated' | 'nothing_due'> {
     const { sweep, limits, clock, sleep, stopping, random } = this.#dependencies;
+    this.#beat();
     const due = await sweep.dueApps(appsMax);
     const nowMs = clock.monotonicMs();
     const apps = due.filter(({ appId }) => (this.#closedUntilMs.get(appId) ?? nowMs) <= nowMs);
@@ -133,6 +141,7 @@ class Sweep {
     const providers = new Map(apps.map(({ appId, provider }) => [appId, provider]));
     const gapMs = pageMs / Math.max(toStart.length, limits.startsPerSecond * pageShareMin);
     for (const connection of toStart) {
+      await this.#startsTaken();
       if (stopping.aborted) break;
       this.#start(connection, providers.get(connection.appId) ?? '', now);
       await sleep(gapMs * 2 * random());
@@ -141,11 +150,19 @@ class Sweep {
   }
 
   /** Waits until everything that was started has ended, or takes too long to be waited for. */
-  async ended(beat: () => void): Promise<void> {
+  async ended(): Promise<void> {
     const { sleep, stopping } = this.#dependencies;
     while (this.hasOpen() && !stopping.aborted) {
-      beat();
+      this.#beat();
       await sleep(saturatedPauseMs);
+    }
+  }
+
+  async #startsTaken(): Promise<void> {
+    const { sleep, stopping } = this.#dependencies;
+    while (this.#starting >= startingMax && !stopping.aborted) {
+      this.#beat();
+      await sleep(startingPauseMs);
     }
   }
 
@@ -182,8 +199,14 @@ class Sweep {
       requestedAt,
       traceparent: '',
     };
+    let isStarting = true;
+    const started = (): void => {
+      if (isStarting) this.#starting -= 1;
+      isStarting = false;
+    };
+    this.#starting += 1;
     void refreshes
-      .refresh(request, AbortSignal.timeout(openAtMostMs))
+      .refresh(request, AbortSignal.timeout(openAtMostMs), started)
       .then(
         (result) => {
           if (result?.outcome === 'refreshed') this.summary.refreshed += 1;
@@ -194,7 +217,10 @@ class Sweep {
           if (!isOverdue) log.warn({ connection_id: connectionId, err: error }, 'not started');
         },
       )
-      .finally(() => this.#count(appId, -1));
+      .finally(() => {
+        started();
+        this.#count(appId, -1);
+      });
   }
 
   #count(appId: string, by: 1 | -1): void {

@@ -20,5 +20,10 @@ export interface RefreshEngine {
    * `refresh_engine_unavailable` when Temporal cannot be asked, and with the signal's reason when it
    * is aborted; the run goes on all the same.
    */
-  refresh(request: RefreshRequest, signal: AbortSignal): Promise<RefreshResult | undefined>;
+  refresh(
+    request: RefreshRequest,
+    signal: AbortSignal,
+    /** Called when Temporal has taken the start. */
+    onStarted?: () => void,
+  ): Promise<RefreshResult | undefined>;
 }

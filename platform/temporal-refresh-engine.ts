@@ -95,7 +95,7 @@ export function createTemporalRefreshEngine(dependencies: {
   }
 
   return {
-    async refresh(request, signal) {
+    async refresh(request, signal, onStarted) {
       const client = dependencies.client();
       if (client === undefined) throw unavailable(new Error('there is no connection to Temporal'));
       try {
@@ -103,6 +103,7 @@ export function createTemporalRefreshEngine(dependencies: {
         const handle = await until(startBy, () =>
           client.withDeadline(Date.now() + startDeadlineMs, () => start(client, request)),
         );
+        onStarted?.();
         return await until(signal, () =>
           client.withAbortSignal(signal, () => resultOf(handle, signal)),
         );

@@ -17,18 +17,27 @@ function createSweep(
     app?: Partial<DueApp>;
     closed?: string[];
     answerMs?: number;
+    /** How long Temporal takes for a start. */
+    startMs?: number;
     /** Apps whose provider takes that long instead. */
     slowMs?: Record<string, number>;
     /** Called with the time whenever it has passed. */
     onTime?: (nowMs: number) => void;
   } = {},
 ) {
-  const { answerMs = 50, slowMs = {}, closed = [], onTime = () => undefined } = options;
+  const {
+    answerMs = 50,
+    startMs = 0,
+    slowMs = {},
+    closed = [],
+    onTime = () => undefined,
+  } = options;
   const left = new Map(Object.entries(due));
-  const state = { nowMs: 0, open: 0, openMax: 0 };
+  const state = { nowMs: 0, open: 0, openMax: 0, startingMax: 0 };
   const started: { connectionId: string; trigger: string; atMs: number }[] = [];
   const asked: SweepQuota[][] = [];
   const endings: { atMs: number; end: () => void }[] = [];
+  const startings: typeof endings = [];
   const stopping = new AbortController();
   const run = () =>
     sweepDue(
@@ -58,7 +67,9 @@ function createSweep(
           lagSeconds: () => Promise.resolve(0),
         },
         refreshes: {
-          refresh({ connectionId, trigger }) {
+          refresh({ connectionId, trigger }, _signal, onStarted) {
+            startings.push({ atMs: state.nowMs + startMs, end: onStarted });
+            state.startingMax = Math.max(state.startingMax, startings.length);
             started.push({ connectionId, trigger, atMs: state.nowMs });
             state.open += 1;
             state.openMax = Math.max(state.openMax, state.open);
@@ -83,9 +94,11 @@ function createSweep(
         async sleep(ms) {
           state.nowMs += ms;
           onTime(state.nowMs);
-          for (const ending of endings.splice(0)) {
-            if (ending.atMs <= state.nowMs) ending.end();
-            else endings.push(ending);
+          for (const pending of [startings, endings]) {
+            for (const ending of pending.splice(0)) {
+              if (ending.atMs <= state.nowMs) ending.end();
+              else pending.push(ending);
+            }
           }
           await new Promise((resolve) => setImmediate(resolve));
         },
@@ -166,6 +179,12 @@ describe('a sweep', () => {
     expect(await sweep.run()).toMatchObject({ started: 5, refreshed: 5 });
     const others = sweep.started.filter(({ connectionId }) => appOf(connectionId) === 'other');
     expect(others[1]?.atMs).toBeLessThan(22_000);
+  });
+
+  it('starts no more at once than Temporal takes', async () => {
+    const { run, state } = createSweep({ one: 40, two: 40 }, { startMs: 5_000, answerMs: 6_000 });
+    expect(await run()).toMatchObject({ started: 80, refreshed: 80 });
+    expect(state.startingMax).toBe(8);
   });
 
   it('counts a refresh as open for as long as its exchange may hold a slot', async () => {

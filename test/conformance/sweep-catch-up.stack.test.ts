@@ -15,6 +15,7 @@ const connections = Number(measured ?? 240);
 const withinMs = 300_000;
 const p99MaxMs = measured === undefined ? 20_000 : 3_000;
 const interactiveCount = measured === undefined ? 40 : 400;
+const retriesMax = 10;
 const readEveryMs = measured === undefined ? 60 : 200;
 const importsAtOnce = 16;
 const pageMax = 100;
@@ -108,7 +109,8 @@ it(
     const median = latencies[Math.floor(latencies.length / 2)] ?? 0;
     process.stdout.write(
       `sweep: ${connections} in ${(tookMs / 1_000).toFixed(1)} s; reads of expired tokens meanwhile: ` +
-        `median ${median.toFixed(0)} ms, p99 ${p99Ms.toFixed(0)} ms of ${latencies.length}\n`,
+        `median ${median.toFixed(0)} ms, p99 ${p99Ms.toFixed(0)} ms of ${latencies.length}, ` +
+        `asked again ${reads.filter(({ retried }) => retried > 0).length}\n`,
     );
     expect(p99Ms).toBeLessThan(p99MaxMs);
 
@@ -131,21 +133,28 @@ it(
 interface Read {
   status: number;
   tookMs: number;
+  /** Answers that said to ask again, as a busy Temporal makes the gateway do. */
+  retried: number;
 }
 
 /** Reads one expired token after the other, some at once. */
 async function readSpread(ids: string[]): Promise<Read[]> {
   const reads: Promise<Read>[] = [];
   for (const id of ids) {
-    const startedAtMs = performance.now();
-    reads.push(
-      stack
-        .getToken(id, '?wait_seconds=30')
-        .then(({ status }) => ({ status, tookMs: performance.now() - startedAtMs })),
-    );
+    reads.push(read(id));
     await sleep(readEveryMs);
   }
   return Promise.all(reads);
+}
+
+/** As callers do: what is retryable is asked again. */
+async function read(id: string): Promise<Read> {
+  const startedAtMs = performance.now();
+  for (let retried = 0; ; retried += 1) {
+    const { status, body } = await stack.getToken(id, '?wait_seconds=30');
+    if (body['retryable'] === true && retried < retriesMax) continue;
+    return { status, tookMs: performance.now() - startedAtMs, retried };
+  }
 }
 
 /** Sends are timed where they arrive, so that a window is read a little shorter than it is. */
