@@ -69,7 +69,7 @@ async function turn(
       },
       isEnding: () => false,
       log: { info: () => undefined, warn: () => undefined, error: () => undefined },
-      metrics: { webhookDeliveries: { inc: () => undefined } as never },
+      metrics: { webhookDeliveries: { inc: () => undefined } },
     },
     { endpoint: name },
   );
