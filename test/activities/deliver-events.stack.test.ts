@@ -3,7 +3,7 @@ import { deliverEvents, type DeliveryStep } from '../../activities/deliver-event
 import { announceEvent } from '../../connections/announce-event.ts';
 import { parseWebhookFile } from '../../connections/webhook-settings.ts';
 import { createWebhookStore, type WebhookStore } from '../../connections/webhook-store.ts';
-import type { TokenAnswer } from '../../oauth/token-endpoint.ts';
+import type { TokenAnswer } from '../../oauth/provider-answer.ts';
 import { Secret } from '../../platform/secret.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 

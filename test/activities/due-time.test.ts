@@ -78,7 +78,7 @@ function picksOfADay({ rotation, policy, validForMs, answers, seed }: Story): Sw
   const picks: SweepPick[] = [];
   let replay: RefreshIntent | null = null;
   let failure = null as ReturnType<typeof sampleFailure> | null;
-  for (let atMs: number | null = 0; atMs !== null && atMs < dayMs; ) {
+  for (let atMs: number | null = 0; atMs !== null && atMs < dayMs;) {
     const now = new Date(readAt.getTime() + atMs);
     const expiresAt = validForMs === null ? null : new Date(readAt.getTime() + validForMs);
     const subject = sampleSubject({ readAt: now, expiresAt, failure });
@@ -159,7 +159,9 @@ function faultsOf(told: Story): string[] {
   const picks = picksOfADay(told);
   const faults = picks.flatMap(({ atMs, dueAfterMs: afterMs, retryAfterMs }) => {
     if (retryAfterMs < 0) return [`${atMs}: callers may ask in the past`];
-    return afterMs !== null && afterMs < retryAfterMs ? [`${atMs}: due before callers may ask`] : [];
+    return afterMs !== null && afterMs < retryAfterMs
+      ? [`${atMs}: due before callers may ask`]
+      : [];
   });
   const isAroundExpiry = (atMs: number): boolean =>
     told.validForMs !== null && Math.abs(atMs - told.validForMs) <= aroundExpiryMs;
