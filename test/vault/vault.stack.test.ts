@@ -1,98 +1,28 @@
 import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
-import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { SealedOwner } from '../../connections/token-vault.ts';
-import { createMetrics, type Metrics } from '../../platform/metrics.ts';
 import { Secret } from '../../platform/secret.ts';
-import { createVault } from '../../vault/create-vault.ts';
-import type { Queryable } from '../../vault/data-key-store.ts';
-import { createKeyProviders, type KeyProvider } from '../../vault/key-provider.ts';
 import { createLocalKeyProvider } from '../../vault/local-key-provider.ts';
-import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { createVaultFixture } from './vault-fixture.ts';
 
 const owner: SealedOwner = { tenantId: 't1', id: 'c1', generation: 3 };
 const plaintext = new Secret('at-planted-token');
 const currentKeyLifetimeMs = 5 * 60_000;
 
+let fixture: Awaited<ReturnType<typeof createVaultFixture>>;
 let database: TestDatabase;
-const running = new Set<Promise<unknown>>();
 beforeAll(async () => {
-  database = await createTestDatabase();
+  fixture = await createVaultFixture();
+  ({ database } = fixture);
 });
-afterAll(() => database.drop());
-beforeEach(async () => {
-  // A sealer rejects at its first missing key while the queries for the others still run.
-  await Promise.allSettled(running);
-  await database.pool.query('delete from data_keys');
-});
+afterAll(() => fixture.drop());
+beforeEach(() => fixture.reset());
 
-/** A local key provider that counts, can be away, and takes a while, as a key service does. */
-function createCountingProvider(wrappingKey: Buffer = Buffer.alloc(32, 1)) {
-  const local = createLocalKeyProvider(createSecretKey(wrappingKey));
-  const seen = { wraps: 0, unwraps: 0, away: false };
-  const answer = async () => {
-    await new Promise((resolve) => setTimeout(resolve, 5));
-    if (seen.away) throw new Error('The key service is away.');
-  };
-  const provider: KeyProvider = {
-    name: local.name,
-    async wrap(key, context) {
-      seen.wraps += 1;
-      await answer();
-      return local.wrap(key, context);
-    },
-    async unwrap(wrapped, context) {
-      seen.unwraps += 1;
-      await answer();
-      return local.unwrap(wrapped, context);
-    },
-  };
-  return { provider, seen };
-}
-
-/** PostgreSQL that can go away: then every query goes to a port where nobody listens. */
-function createSwitchablePool() {
-  const nobody = new pg.Pool({ host: '127.0.0.1', port: 1 });
-  const state = { away: false, queries: 0 };
-  const pool: Queryable = {
-    query(text, values) {
-      state.queries += 1;
-      const query = (state.away ? nobody : database.pool).query(text, values);
-      running.add(query);
-      return query;
-    },
-  };
-  return { pool, state };
-}
-
-/** A vault as one process has it. */
-function createProcess(options: { wrappingKey?: Buffer } = {}) {
-  const { provider, seen } = createCountingProvider(options.wrappingKey);
-  const { pool, state } = createSwitchablePool();
-  const metrics: Metrics = createMetrics({ subsystem: 'test' });
-  const time = { ms: 0 };
-  const lines: object[] = [];
-  const log = { warn: (...line: unknown[]) => void lines.push(line) };
-  const clock = { monotonicMs: () => time.ms, wallMs: () => time.ms };
-  const vault = createVault({
-    pool,
-    keyProviders: createKeyProviders(provider),
-    clock,
-    metrics,
-    log,
-  });
-  const metric = async (line: RegExp) => line.exec((await metrics.page()).body)?.[1];
-  return { vault, provider: seen, database: state, time, metric, lines };
-}
-
-const currentIds = async () => {
-  const { rows } = await database.pool.query<{ purpose: string; id: string }>(
-    'select purpose, id from data_keys where retired_at is null order by purpose',
-  );
-  return rows;
-};
+const createProcess: typeof fixture.createProcess = (options) => fixture.createProcess(options);
+const currentIds = () => fixture.currentKeys();
 
 describe('data keys', () => {
   it('are made on first need, one a purpose, and all processes agree on them', async () => {
