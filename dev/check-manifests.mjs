@@ -1,11 +1,11 @@
-// Renders both overlays of deploy/kustomize and holds them against the schemas of the oldest and the newest Kubernetes.
+// Renders the overlays of deploy/kustomize and holds them against the schemas of the oldest and the newest Kubernetes.
 import { join } from 'node:path';
 
 import { output, root, runDeployCheck } from './deploy-check.mjs';
 import { findGoTools, findKubernetesSchemas } from './pinned-tools.mjs';
 
 const kubernetesVersions = ['1.31.0', '1.37.0'];
-const overlays = ['dev', 'production'];
+const overlays = ['dev', 'production', 'production-cloud-kms'];
 
 await runDeployCheck(() => {
   const tools = findGoTools(root);
