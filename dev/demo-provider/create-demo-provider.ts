@@ -1,11 +1,12 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import Provider, { type AdapterFactory, type JWK, type KoaContextWithOIDC } from 'oidc-provider';
+import type { AdapterFactory, JWK, KoaContextWithOIDC } from 'oidc-provider';
 
 import { answerGrants, answerJson } from './grant-routes.ts';
 import type { DemoProviderStats, GrantStore } from './grant-store.ts';
 import { createOidcAdapter } from './oidc-adapter.ts';
+import { Provider } from './quiet-oidc-provider.ts';
 
 const scope = 'openid offline_access api';
 const refreshTokenTtlSeconds = 90 * 86_400;

@@ -1,7 +1,8 @@
-import { errors, type AdapterFactory } from 'oidc-provider';
+import type { AdapterFactory } from 'oidc-provider';
 
 import type { RevocationCause } from './grant-journal.ts';
 import type { GrantStore } from './grant-store.ts';
+import { errors } from './quiet-oidc-provider.ts';
 
 /**
  * oidc-provider's storage over our store. Its token endpoint looks at `consumed`, awaits the account,
