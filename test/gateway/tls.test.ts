@@ -1,10 +1,12 @@
 import { X509Certificate } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Agent, request, type RequestOptions } from 'node:https';
-import type { connect as connectTls } from 'node:tls';
+import { text } from 'node:stream/consumers';
+import { connect as connectTls, type SecureVersion } from 'node:tls';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { GatewayBindings } from '../../gateway/gateway-env.ts';
 import { createHttpServer } from '../../gateway/http-server.ts';
@@ -97,6 +99,27 @@ function ask(url: string, options: RequestOptions = {}): Promise<Reply> {
   });
 }
 
+/** Asks once, and tells the session to resume, if any came, and whether this one was resumed. */
+async function askInSession(url: string, version: SecureVersion, session?: Buffer) {
+  const { hostname, port } = new URL(url);
+  const socket = connectTls({
+    host: hostname,
+    port: Number(port),
+    ca: server.authority,
+    minVersion: version,
+    maxVersion: version,
+    session,
+    ...shows(client),
+  });
+  let given: Buffer | undefined;
+  socket.on('session', (each) => (given = each));
+  await once(socket, 'secureConnect');
+  const isResumed = socket.isSessionReused();
+  socket.end('GET /ping HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+  expect(await text(socket)).toContain('200 OK');
+  return { session: given, isResumed };
+}
+
 const shows = ({ cert, key }: ServerCertificates) => ({ cert, key });
 const fingerprint = ({ cert }: ServerCertificates) => new X509Certificate(cert).fingerprint256;
 
@@ -155,6 +178,16 @@ describe('mutual TLS', () => {
     expect((await ask(gateway.url, shows(client))).status).toBe(200);
     expect((await ask(gateway.url, shows(stranger))).status).toBe(200);
   });
+
+  it.each<SecureVersion>(['TLSv1.2', 'TLSv1.3'])(
+    'resumes no session of %s: it would not look at the certificate again',
+    async (version) => {
+      const { gateway } = await serve(client.authority);
+      const { session } = await askInSession(gateway.url, version);
+      const again = await askInSession(gateway.url, version, session);
+      expect(again.isResumed).toBe(false);
+    },
+  );
 
   it('tells the app who the client is, by one value for all requests of a connection', async () => {
     const bindings: GatewayBindings[] = [];
