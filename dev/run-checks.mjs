@@ -22,7 +22,7 @@ const checks = [
   { name: 'unused code', run: ['knip'] },
   { name: 'build', script: join('dev', 'build.mjs') },
   { name: 'Dockerfile', script: join('dev', 'check-dockerfile.mjs') },
-  { name: 'alert rules', script: join('dev', 'check-alerts.mjs') },
+  { name: 'alert rules and dashboard', script: join('dev', 'check-alerts.mjs') },
   { name: 'Kubernetes manifests', script: join('dev', 'check-manifests.mjs') },
 ];
 

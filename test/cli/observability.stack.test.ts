@@ -7,6 +7,7 @@ import {
   startDemoProviderServer,
   type DemoProviderServer,
 } from '../support/demo-provider-server.ts';
+import { seriesAskedFor } from '../support/asked-series.ts';
 import { parseMetrics } from '../support/parse-metrics.ts';
 import { callerOf, createServiceCluster, type ServiceCluster } from '../support/service-cluster.ts';
 import type { ServiceProcess } from '../support/service-process.ts';
@@ -103,6 +104,24 @@ describe('the metrics page of a running service', () => {
       ),
     );
     expect([...families.keys()]).toEqual(expect.arrayContaining(ofTheSdk));
+  });
+
+  it('has every series that the dashboard and the alerts ask for, with the labels they name', async () => {
+    const { families } = await scrape();
+    const asked = seriesAskedFor();
+    expect(asked.length).toBeGreaterThan(40);
+    const familyOf = (name: string) =>
+      families.get(name) ?? families.get(name.replace(/_(?:bucket|sum|count)$/, ''));
+    const missing = asked.filter(({ name }) => familyOf(name) === undefined);
+    // It counts what has not happened here.
+    expect([...new Set(missing.map(({ name }) => name))]).toEqual([
+      'temporal_workflow_failed_total',
+    ]);
+    const strange = asked.filter(({ name, labels }) => {
+      const found = familyOf(name)?.labels ?? new Set();
+      return found.size > 0 && labels.some((label) => !found.has(label));
+    });
+    expect(strange).toEqual([]);
   });
 
   it('has nothing that Prometheus would complain of', async () => {
