@@ -35,6 +35,9 @@ const requests: [method: string, path: string, body?: object][] = [
   ['GET', '/v1/connections/ID/attempts'],
   ['GET', '/v1/connections/ID/attempts?cursor=NQ'],
   ['PUT', '/v1/connections/ID', put],
+  ['POST', '/v1/connections/ID/pause'],
+  ['POST', '/v1/connections/ID/resume'],
+  ['DELETE', '/v1/connections/ID'],
 ];
 
 describe('a connection of another tenant', () => {
