@@ -13,6 +13,7 @@ import type { Tracer } from '../platform/tracer.ts';
 import { createPostgresPool } from '../platform/postgres-pool.ts';
 import { createVault } from '../vault/create-vault.ts';
 import { loadKeyProviders } from './load-key-providers.ts';
+import { createDataKeyStore, type DataKeyStore } from '../vault/data-key-store.ts';
 import { loadProviders } from './load-providers.ts';
 import type { WebhookEndpoint } from '../connections/webhook-settings.ts';
 import { loadWebhooks } from './load-webhooks.ts';
@@ -27,6 +28,7 @@ export interface Services {
   databaseClock: DatabaseClock;
   pool: pg.Pool;
   vault: TokenVault;
+  dataKeys: DataKeyStore;
   providers: ProviderCatalogue;
   apps: AppRegistry;
   connections: ConnectionRegistry;
@@ -79,6 +81,7 @@ export async function composeServices(given: {
     databaseClock,
     pool,
     vault,
+    dataKeys: createDataKeyStore(pool),
     providers,
     apps,
     connections: createConnectionRegistry(stores),

@@ -7,6 +7,7 @@ import { startAllInOne } from './all-in-one.ts';
 import { createCallersCommand } from './callers/callers-command.ts';
 import { examine } from './doctor/doctor.ts';
 import { renderJson, renderText, worstState } from './doctor/render-findings.ts';
+import { createKeysCommand } from './keys/keys-command.ts';
 import { migrateOnce } from './prepare-database.ts';
 import { readableError } from './readable-error.ts';
 import {
@@ -55,6 +56,7 @@ export function createProgram(setting: ProcessSetting): Command {
     .option('--json', 'as JSON: {"status", "counts", "findings"}')
     .action((options: { json?: boolean }) => runDoctor(setting, options.json === true));
   program.addCommand(createCallersCommand());
+  program.addCommand(createKeysCommand(setting.configFile));
   return program;
 }
 

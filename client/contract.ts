@@ -125,6 +125,54 @@ export function deliverEventsWorkflowId(endpoint: string): string {
   return `deliver-events/${endpoint}`;
 }
 
+export const resealWorkflowType = 'resealConnections';
+
+/** One re-seal at a time for each service, which its sweep Task Queue names. */
+export function resealWorkflowId(sweepTaskQueue: string): string {
+  return `reseal/${sweepTaskQueue}`;
+}
+
+/** Input of the Workflow `resealConnections`. */
+export interface ResealConnectionsInput {
+  rowsPerSecond: number;
+  /** How long after its retirement a data key may still seal. */
+  settleMs: number;
+  /** Of the run before, which this one goes on from. */
+  resumed?: ResealResumption;
+}
+
+/** Where a re-seal stands; also its memo `progress`. */
+export interface ResealProgress {
+  /** Rows that retired data keys sealed when it began; at most a million are counted. */
+  total: number;
+  resealed: number;
+  /** Rows of this pass that do not open, and stay as they are. */
+  unopenable: number;
+  /** The second one, and others, find what was sealed with old keys meanwhile. */
+  pass: number;
+  /** The table it is at; null between passes. */
+  table: string | null;
+}
+
+export interface ResealResumption {
+  progress: ResealProgress;
+  at: ResealPosition;
+}
+
+export interface ResealPosition {
+  table: string;
+  /** The last row that was looked at; null begins the table. */
+  after: string | null;
+}
+
+/** What a re-seal has done. */
+export interface ResealSummary {
+  resealed: number;
+  passes: number;
+  /** Rows that retired data keys still seal, for they do not open. */
+  left: number;
+}
+
 /**
  * Headers of a refresh's run and its Activities. `trace` has the name and the shape, `{ traceparent }`,
  * that the OpenTelemetry interceptors of Temporal's SDKs use; `requestedAt` is an ISO 8601 instant.

@@ -45,6 +45,8 @@ export interface TokenVault {
    * Throws `key_service_unavailable`, or `store_unavailable` when the keys cannot be read.
    */
   sealer(): Promise<Sealer>;
+  /** The next sealer asks which data keys are current now; for whoever must not trail a rotation. */
+  forgetCurrentKeys(): void;
   /**
    * Throws `internal` if the bytes do not open for this owner, `key_service_unavailable`, or
    * `store_unavailable` when the data key is neither in memory nor to be had.

@@ -46,6 +46,8 @@ export function createVault(options: VaultOptions): TokenVault {
       return createSealer(keys, fingerprint, randomBytes);
     },
 
+    forgetCurrentKeys: () => dataKeys.forgetCurrent(),
+
     async open(kind, owner, bytes) {
       const purpose = purposes[kind];
       try {

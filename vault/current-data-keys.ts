@@ -2,12 +2,11 @@ import { randomBytes as systemRandomBytes } from 'node:crypto';
 import { TokenManagerError } from '../client/contract.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { CurrentDataKeyRow, DataKeyPurpose, DataKeyStore } from './data-key-store.ts';
-import { dataKeyBytes } from './data-key-wrapping.ts';
 import type { KeyService } from './key-service.ts';
-import { keyIdBytes } from './sealed-value.ts';
+import { makeDataKey } from './make-data-key.ts';
 import { createPacedFlight } from './single-flight.ts';
 import type { DataKey, UnwrappedKeys } from './unwrapped-keys.ts';
-import { hexFromUuid, uuidFromRandom } from './uuid.ts';
+import { hexFromUuid } from './uuid.ts';
 
 /** A key that has sealed for so long is replaced. */
 const dataKeyAgeMaxSeconds = 30 * 24 * 60 * 60;
@@ -20,6 +19,11 @@ const dataKeySealsMax = 2 ** 30;
 const untoldSealsMax = 2 ** 16;
 /** How long a process seals with a current key before it asks whether another one is current now. */
 const askAgainAfterMs = 5 * 60_000;
+/**
+ * How long after its retirement a key may still seal: a sealer that a process has just asked for is used
+ * at the end of its exchange, which takes 75 s at most.
+ */
+export const retiredKeySealsForMs = askAgainAfterMs + 90_000;
 /** How soon it asks again when PostgreSQL was away; the asking is what callers wait for. */
 const askAgainRetryMs = 5_000;
 /** And when the key service was, which takes longer to say so. */
@@ -36,7 +40,11 @@ interface Known {
 }
 
 /** The key of each purpose that seals new values. */
-export type CurrentDataKeys = (purpose: DataKeyPurpose) => Promise<DataKey>;
+export interface CurrentDataKeys {
+  current(this: void, purpose: DataKeyPurpose): Promise<DataKey>;
+  /** The next call for each purpose asks which key is current; for whoever must not trail a rotation. */
+  forget(this: void): void;
+}
 
 export function createCurrentDataKeys(options: {
   store: DataKeyStore;
@@ -119,17 +127,18 @@ export function createCurrentDataKeys(options: {
   }
 
   /** Loses without harm when another process makes the current key at the same time. */
-  async function makeRow(purpose: DataKeyPurpose) {
-    const plaintextKey = randomBytes(dataKeyBytes);
-    try {
-      const id = uuidFromRandom(randomBytes(keyIdBytes));
-      return await keyService.wrap({ id, purpose }, plaintextKey);
-    } finally {
-      plaintextKey.fill(0);
-    }
+  function makeRow(purpose: DataKeyPurpose) {
+    return makeDataKey(purpose, randomBytes, (key, plaintextKey) =>
+      keyService.wrap(key, plaintextKey),
+    );
   }
 
-  return current;
+  /** What is known stays, for when PostgreSQL or the key service is away. */
+  function forget(): void {
+    for (const known of knownByPurpose.values()) known.askAgainAtMs = 0;
+  }
+
+  return { current, forget };
 }
 
 /** Fingerprints of another key would know no token again: that key is for ever. */

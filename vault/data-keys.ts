@@ -24,6 +24,8 @@ export interface DataKeys {
    * away. Throws `store_unavailable`, `key_service_unavailable`.
    */
   current(purpose: DataKeyPurpose): Promise<DataKey>;
+  /** The next call for each current key asks which one it is now. */
+  forgetCurrent(): void;
 }
 
 export interface DataKeysOptions extends KeyServiceOptions {
@@ -38,6 +40,7 @@ export function createDataKeys(options: DataKeysOptions): DataKeys {
   const store = createDataKeyStore(pool);
   const keyService = createKeyService(options);
   const unwrapped = createUnwrappedKeys({ store, keyService, clock });
+  const currentKeys = createCurrentDataKeys({ store, keyService, unwrapped, clock, randomBytes });
   const loads = createSingleFlight<DataKey>();
 
   function inMemory(keyIdHex: string, purpose: DataKeyPurpose): DataKey | undefined {
@@ -57,6 +60,7 @@ export function createDataKeys(options: DataKeysOptions): DataKeys {
     load: async (keyIdHex, purpose) =>
       inMemory(keyIdHex, purpose) ??
       loads(`${purpose} ${keyIdHex}`, () => readAndUnwrap(keyIdHex, purpose)),
-    current: createCurrentDataKeys({ store, keyService, unwrapped, clock, randomBytes }),
+    current: currentKeys.current,
+    forgetCurrent: currentKeys.forget,
   };
 }

@@ -7,6 +7,7 @@ import {
 } from '../activities/maintenance.ts';
 import type { RevocationDependencies } from '../activities/revocation-requests.ts';
 import { createRevocationStore } from '../connections/revocation-store.ts';
+import { createResealStore } from '../connections/reseal-store.ts';
 import type { Queryable } from '../connections/store-query.ts';
 import { createSweepStore } from '../connections/sweep-store.ts';
 import { systemClock } from '../platform/clock.ts';
@@ -14,6 +15,7 @@ import type { Config } from '../platform/config.ts';
 import { createTemporalRefreshEngine } from '../platform/temporal-refresh-engine.ts';
 import { createTemporalRevocationEngine } from '../platform/temporal-revocation-engine.ts';
 import type { Tracer } from '../platform/tracer.ts';
+import type { DataKeyStore } from '../vault/data-key-store.ts';
 import { sweepLimits } from './worker-settings.ts';
 
 const msPerHour = 3_600_000;
@@ -22,6 +24,7 @@ const msPerHour = 3_600_000;
 export function composeMaintenance(parts: {
   config: Config;
   pool: Queryable;
+  dataKeys: DataKeyStore;
   tracer: Tracer;
   client: () => Client | undefined;
   /** What they share with refreshes. */
@@ -36,6 +39,8 @@ export function composeMaintenance(parts: {
     ...parts.shared,
     revocations: createRevocationStore(pool),
     sweep: createSweepStore(pool),
+    sealedRows: createResealStore(pool),
+    dataKeys: parts.dataKeys,
     refreshes: createTemporalRefreshEngine({
       client,
       taskQueue: taskQueues.refresh,

@@ -28,6 +28,7 @@ import {
   isNotFound,
   isTemporalAway,
 } from '../platform/temporal-connections.ts';
+import type { DataKeyStore } from '../vault/data-key-store.ts';
 import { createSealedResults } from './sealed-results.ts';
 import { createWorker } from './create-worker.ts';
 import { composeDeliveries } from './compose-deliveries.ts';
@@ -63,6 +64,7 @@ interface WorkerComposition {
   tracer: Tracer;
   pool: TransactionalStore;
   vault: TokenVault;
+  dataKeys: DataKeyStore;
   providers: ProviderCatalogue;
   webhookEndpoints: () => readonly WebhookEndpoint[];
   /** Opens a connection to Temporal; asked again when one was lost. */

@@ -25,6 +25,8 @@ export interface WorkerOptions {
   pollers: { initial: number; minimum: number; maximum: number };
   /** Above the longest provider deadline, so that a deploy never aborts a call in flight. */
   shutdownGraceMs: number;
+  /** How often a heartbeat is sent at most; the SDK's 80 % of the timeout unless told. */
+  heartbeatEveryMs?: number;
 }
 
 /** The worker of one Task Queue, not running yet. */
@@ -47,6 +49,9 @@ export function createWorker(options: WorkerOptions): Promise<Worker> {
     workflowTaskPollerBehavior: pollerBehavior,
     activityTaskPollerBehavior: pollerBehavior,
     stickyQueueScheduleToStartTimeout: stickyScheduleToStartMs,
+    ...(options.heartbeatEveryMs !== undefined && {
+      maxHeartbeatThrottleInterval: options.heartbeatEveryMs,
+    }),
     shutdownGraceTime: options.shutdownGraceMs,
     shutdownForceTime: options.shutdownGraceMs + shutdownForceSlackMs,
   });

@@ -4,6 +4,8 @@ import type { WorkerOptions } from './create-worker.ts';
 const msPerSecond = 1_000;
 const maintenanceSlots = 50;
 const maintenanceGraceMs = 10_000;
+/** A re-seal goes on from its newest heartbeat. */
+const maintenanceHeartbeatMs = 1_000;
 const sweepShareOfSlots = 0.5;
 /** As of all slots, so that a provider that hangs leaves the sweep to the others. */
 const appShareOfSweep = 0.25;
@@ -15,7 +17,7 @@ export function tuneWorker({
   shutdownGraceSeconds,
 }: Config['temporal']['worker']): Pick<
   WorkerOptions,
-  'activitySlots' | 'workflowTaskSlots' | 'pollers' | 'shutdownGraceMs'
+  'activitySlots' | 'workflowTaskSlots' | 'pollers' | 'shutdownGraceMs' | 'heartbeatEveryMs'
 > {
   return {
     activitySlots: slots.activities,
@@ -32,6 +34,7 @@ export function tuneMaintenanceWorker(): ReturnType<typeof tuneWorker> {
     workflowTaskSlots: maintenanceSlots,
     pollers: { initial: 2, minimum: 1, maximum: 10 },
     shutdownGraceMs: maintenanceGraceMs,
+    heartbeatEveryMs: maintenanceHeartbeatMs,
   };
 }
 

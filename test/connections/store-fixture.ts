@@ -23,7 +23,7 @@ import { createProviderCatalogue, loadBuiltInProviders } from '../../oauth/provi
 import { createDatabaseClock, systemClock } from '../../platform/clock.ts';
 import { createMetrics } from '../../platform/metrics.ts';
 import { Secret } from '../../platform/secret.ts';
-import { createKeyProviders } from '../../vault/key-provider.ts';
+import { createKeyProviders, type KeyProviders } from '../../vault/key-provider.ts';
 import { createVault } from '../../vault/create-vault.ts';
 import { createLocalKeyProvider } from '../../vault/local-key-provider.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -35,6 +35,7 @@ export interface StoreFixture {
   database: TestDatabase;
   pool: pg.Pool;
   vault: TokenVault;
+  keyProviders: KeyProviders;
   apps: AppRegistry;
   connections: ConnectionRegistry;
   exchanges: ExchangeStore;
@@ -82,9 +83,12 @@ export const tenantId = 'tenant';
 export async function createStoreFixture(): Promise<StoreFixture> {
   const database = await createTestDatabase();
   const { pool } = database;
+  const keyProviders = createKeyProviders(
+    createLocalKeyProvider(createSecretKey(Buffer.alloc(32, 7))),
+  );
   const vault = createVault({
     pool,
-    keyProviders: createKeyProviders(createLocalKeyProvider(createSecretKey(Buffer.alloc(32, 7)))),
+    keyProviders,
     clock: systemClock,
     metrics: createMetrics({ subsystem: 'test' }),
     log: { warn: () => undefined },
@@ -127,6 +131,7 @@ export async function createStoreFixture(): Promise<StoreFixture> {
     database,
     pool,
     vault,
+    keyProviders,
     apps,
     connections,
     exchanges: createExchangeStore(pool),

@@ -17,6 +17,8 @@ export interface ServiceCluster {
   database: TestDatabase;
   /** What every process of the cluster is started with. */
   env: Record<string, string>;
+  /** The Task Queue of sweeps, revocations and re-seals. */
+  sweepQueue: string;
   /** Starts a process; `close` ends those that still run. */
   start(command: ServiceCommand, env?: Record<string, string>): Promise<ServiceProcess>;
   /** Starts one and waits until `/ready` says `ready`. */
@@ -67,6 +69,7 @@ export async function createServiceCluster(
   return {
     database,
     env,
+    sweepQueue: `${queue}-sweep`,
     start,
     async startReady(command) {
       const service = await start(command);
