@@ -6,6 +6,7 @@ const stackTests = 'test/**/*.stack.test.ts';
 /** These mostly wait, for outages to pass or for other processes: begun first, they pass beside the rest. */
 const longest = [
   'kill',
+  'key-rotation',
   'temporal-outage',
   'postgres-outage',
   'claim-model',

@@ -21,6 +21,7 @@ const checks = [
   { name: 'types', run: ['tsc', '--noEmit', '-p', 'tsconfig.json'] },
   { name: 'unused code', run: ['knip'] },
   { name: 'build', script: join('dev', 'build.mjs') },
+  { name: 'sealed format', script: join('dev', 'check-sealed-format.mjs') },
   { name: 'Dockerfile', script: join('dev', 'check-dockerfile.mjs') },
   { name: 'alert rules and dashboard', script: join('dev', 'check-alerts.mjs') },
   { name: 'Kubernetes manifests', script: join('dev', 'check-manifests.mjs') },

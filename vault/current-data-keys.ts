@@ -41,9 +41,9 @@ interface Known {
 
 /** The key of each purpose that seals new values. */
 export interface CurrentDataKeys {
-  current(this: void, purpose: DataKeyPurpose): Promise<DataKey>;
+  current: (purpose: DataKeyPurpose) => Promise<DataKey>;
   /** The next call for each purpose asks which key is current; for whoever must not trail a rotation. */
-  forget(this: void): void;
+  forget: () => void;
 }
 
 export function createCurrentDataKeys(options: {

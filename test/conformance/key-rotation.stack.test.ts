@@ -140,7 +140,7 @@ function describeTimes(times: number[]): string {
 describe('keys rotate', () => {
   it(
     `seals ${rowCount} rows anew under load, through the death of its worker`,
-    { timeout: isLong ? 1_200_000 : 120_000 },
+    { timeout: isLong ? 1_500_000 : 180_000 },
     async () => {
       const { pool } = cluster.database;
       const { keyProviders, dataKeys, vault } = await composeKeys();

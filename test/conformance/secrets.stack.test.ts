@@ -1,7 +1,11 @@
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { followReseal, startReseal } from '../../cli/keys/reseal-run.ts';
+import { loadKeyProviders } from '../../cli/load-key-providers.ts';
 import { refreshWorkflowId } from '../../client/contract.ts';
 import { findFreePort } from '../../dev/ports.ts';
+import { createDataKeyStore, replaceablePurposes } from '../../vault/data-key-store.ts';
+import { rotateDataKeys } from '../../vault/rotate-data-keys.ts';
 import {
   dumpDatabase,
   dumpHistories,
@@ -221,7 +225,8 @@ describe('planted tokens and secrets', () => {
 
   async function collectPlaces(): Promise<Record<string, string>> {
     const { config } = stack.allInOne.services;
-    const histories = await dumpHistories(stack.temporal, config.temporal.taskQueues.refresh);
+    const { refresh, sweep } = config.temporal.taskQueues;
+    const histories = await dumpHistories(stack.temporal, [refresh, sweep]);
     return {
       log: stack.logText(),
       metrics: await metricsText(),
@@ -359,6 +364,37 @@ describe('planted tokens and secrets', () => {
     expect(await findLeaks()).toEqual([]);
     await stack.database.pool.query('drop trigger refuse_secrets_write on connections');
     expect((await callerToo).status).toBe(200);
+    expect(await findLeaks()).toEqual([]);
+  }, 60_000);
+
+  it('are nowhere when a connection is revoked, nor when keys are rotated and all is sealed anew', async () => {
+    const revoking = await addApp({
+      overrides: { token_url: endpoint.url, revoke_url: `${endpoint.url}/revoke-nowhere` },
+    });
+    const deleted = await addConnection({ app_id: revoking });
+    expect((await call('DELETE', `/v1/connections/${deleted}`)).status).toBeLessThan(300);
+    const kept = await addConnection();
+    endpoint.script(goodAnswer());
+    expect((await getToken(kept)).status).toBe(200);
+
+    const { config, pool } = stack.allInOne.services;
+    const store = createDataKeyStore(pool);
+    const keyProviders = await loadKeyProviders(config.keys);
+    await rotateDataKeys({ store, keyProviders }, replaceablePurposes);
+    const sweepQueue = config.temporal.taskQueues.sweep;
+    await startReseal(stack.temporal, { sweepQueue, rowsPerSecond: 1_000, settleMs: 0 });
+    const summary = await followReseal(stack.temporal, sweepQueue, () => undefined);
+    // All but the three rows that the tests before have swapped.
+    expect(summary).toMatchObject({ left: 3 });
+    expect(summary.resealed).toBeGreaterThan(2);
+    expect((await getToken(kept)).status).toBe(200);
+    // Both queues had runs, which are listed a moment after they have begun.
+    const isListed = async (type: string) => {
+      const query = `WorkflowType = '${type}' and TaskQueue = '${sweepQueue}'`;
+      return (await stack.temporal.workflow.count(query)).count > 0;
+    };
+    await expect.poll(() => isListed('resealConnections'), { timeout: 15_000 }).toBe(true);
+    await expect.poll(() => isListed('revokeConnection'), { timeout: 15_000 }).toBe(true);
     expect(await findLeaks()).toEqual([]);
   }, 60_000);
 

@@ -23,7 +23,9 @@ function encodings(text: string): [string, string[]][] {
     ['base64', base64Forms(text)],
     [
       'URL-encoded',
-      [encodeURIComponent(text), new URLSearchParams({ '': text }).toString().slice(1)],
+      [encodeURIComponent(text), new URLSearchParams({ '': text }).toString().slice(1)].flatMap(
+        (form) => [form, form.replaceAll(/%[0-9A-F]{2}/g, (each) => each.toLowerCase())],
+      ),
     ],
     ['hex', [bytes.toString('hex'), bytes.toString('hex').toUpperCase()]],
   ];
@@ -59,15 +61,17 @@ export async function dumpDatabase(pool: pg.Pool): Promise<string> {
   return parts.join('\n');
 }
 
-/** Every event of every run that the Task Queue ever had, payloads decoded. */
+/** Every event of every run that these Task Queues ever had, payloads decoded, and what each run is listed with. */
 export async function dumpHistories(
   temporal: Client,
-  taskQueue: string,
+  taskQueues: string[],
 ): Promise<{ runs: number; text: string }> {
   const parts: string[] = [];
   let runs = 0;
-  for await (const run of temporal.workflow.list({ query: `TaskQueue = '${taskQueue}'` })) {
+  const query = taskQueues.map((queue) => `TaskQueue = '${queue}'`).join(' or ');
+  for await (const run of temporal.workflow.list({ query })) {
     runs += 1;
+    parts.push(JSON.stringify([run.type, run.memo, run.typedSearchAttributes.getAll()]));
     const handle = temporal.workflow.getHandle(run.workflowId, run.runId);
     // The classes of the protocol write themselves as JSON, with bytes in base64.
     const events = JSON.stringify(await handle.fetchHistory());
