@@ -106,8 +106,9 @@ describe('R51 every problem the service can give', () => {
         retryable: kind.retryable,
         remedy: kind.remedy,
         connection_id: 'c1',
-        reason: 'why',
       });
+      // Why a service of ours is away is for the log.
+      expect(json['reason']).toBe(kind.status < 500 ? 'why' : undefined);
       const waits = kind.retryable || status === 429 || status === 503;
       expect(headers.get('Retry-After')).toBe(waits ? '1' : null);
       expect(json['retry_after_seconds']).toBe(waits ? 1 : undefined);
