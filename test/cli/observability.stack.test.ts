@@ -24,6 +24,7 @@ const ours = {
   refresh_joined_total: [],
   provider_requests_total: ['class', 'provider'],
   connections: ['status'],
+  sweep_lag_seconds: [],
   data_key_operations_total: ['op', 'outcome', 'provider'],
   refreshed_but_not_stored: [],
   unseal_failures_total: [],

@@ -26,3 +26,13 @@ describe.each(['prometheus/alerts.yaml', 'prometheus/alerts.test.yaml', 'grafana
     });
   },
 );
+
+it('docs/operations.md has a row for every metric of our own', () => {
+  const text = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+  const names = Array.from(
+    page.body.matchAll(/^# TYPE token_manager_(\S+)/gm),
+    ([, name = '']) => name,
+  );
+  expect(names.length).toBeGreaterThan(10);
+  expect(names.filter((name) => !text.includes(`\`${name}\``))).toEqual([]);
+});
