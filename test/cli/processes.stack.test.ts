@@ -107,6 +107,21 @@ describe('two gateway processes and two worker processes', () => {
     expect(exchangesOf(id)).toEqual(oneExchange);
   }, 60_000);
 
+  it('a valid token forced through both is asked for six times a minute in all', async () => {
+    const id = await addConnection();
+    expect((await getToken(gateway(0), id)).status).toBe(200);
+    const codes: unknown[] = [];
+    for (let round = 0; round < 8; round += 1) {
+      const path = `/v1/connections/${id}/token/refresh`;
+      const asked = { force: true, wait_seconds: 30 };
+      const { status, body } = await callerOf(gateway(round)).call('POST', path, asked);
+      codes.push(status === 200 ? 200 : body['code']);
+    }
+    const limited = ['refresh_limited', 'refresh_limited'];
+    expect(codes).toEqual([...Array.from({ length: 6 }, () => 200), ...limited]);
+    expect(exchangesOf(id)).toEqual({ ...oneExchange, exchanges: 7 });
+  }, 60_000);
+
   it('R41 a gateway killed during a refresh: callers who ask again join the same refresh', async () => {
     const id = await addConnection();
     const exchange = holdNextExchange();

@@ -155,7 +155,7 @@ describe('a provider that limits', () => {
     expect(endpoint.requests).toHaveLength(1);
   });
 
-  it('callers who force a valid token is asked six times a minute, over all gateways', async () => {
+  it('callers who force a valid token is asked six times a minute, counted in PostgreSQL', async () => {
     const { endpoint, ids } = await startProvider(1, {
       overrides: { limits: { min_interval_seconds: 0 } },
     });
