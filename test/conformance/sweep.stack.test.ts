@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { WorkflowHandle } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { sweepWorkflowType } from '../../client/contract.ts';
+import { refreshWorkflowId, sweepWorkflowType } from '../../client/contract.ts';
 import { sweepScheduleId } from '../../worker/sweep-schedule.ts';
 import {
   answerError,
@@ -79,6 +79,12 @@ async function letPass(id: string, seconds: number): Promise<void> {
   client.release();
 }
 
+/** Of the newest run of its refresh, as Temporal has it. */
+async function priorityOf(id: string): Promise<object | undefined> {
+  const run = await stack.temporal.workflow.getHandle(refreshWorkflowId(id)).describe();
+  return run.priority;
+}
+
 async function secondsUntilDue(id: string): Promise<number> {
   const due = (await rowOf(id))['refresh_due_at'] as Date;
   return (due.getTime() - Date.now()) / 1_000;
@@ -122,6 +128,10 @@ describe('the sweep', () => {
     const { body } = await stack.call('GET', `/v1/connections/${due.id}/attempts`);
     expect(body['items']).toMatchObject([{ outcome: 'refreshed', trigger: 'sweep' }]);
     expect(await secondsUntilDue(due.id)).toBeGreaterThan(3_200);
+    // Of those who wait, callers go first, and the tenants of a sweep take turns.
+    expect(await priorityOf(due.id)).toMatchObject({ priorityKey: 4, fairnessKey: 'tenant' });
+    await stack.refresh(fresh.id, { force: true });
+    expect(await priorityOf(fresh.id)).toMatchObject({ priorityKey: 2, fairnessKey: 'tenant' });
     expect(await sweep()).toMatchObject({ started: 0 });
   });
 
