@@ -9,9 +9,9 @@ import { connectRevocable, type RevocableConnection } from './revocable-connecti
 import { createStepHolds, type StepHolds } from './step-holds.ts';
 
 // These mostly wait, for answers that are held back and for settling. A busy machine may take its time.
-vi.setConfig({ maxConcurrency: 8, testTimeout: 120_000 });
+vi.setConfig({ maxConcurrency: 8, testTimeout: 180_000, hookTimeout: 120_000 });
 
-const soon = { timeout: 30_000 };
+const soon = { timeout: 60_000 };
 const classes = ['S', 'L', 'T30', 'C', 'X', 'F'];
 
 let stack: TestStack;

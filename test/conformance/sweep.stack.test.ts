@@ -12,7 +12,7 @@ import {
 import { startTestStack, type TestStack } from '../support/test-stack.ts';
 
 // A busy machine may take its time.
-vi.setConfig({ testTimeout: 90_000 });
+vi.setConfig({ testTimeout: 180_000 });
 
 const daySeconds = 86_400;
 const hourSeconds = 3_600;
