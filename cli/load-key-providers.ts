@@ -1,6 +1,6 @@
 import type { KeysConfig } from '../platform/key-settings.ts';
 import { createGoogleKeyProvider } from '../vault/google-key-provider.ts';
-import { createGoogleKmsClient } from '../vault/google-kms-client.ts';
+import { loadGoogleKmsClient } from '../vault/google-kms-client.ts';
 import { createKeyProviders, type KeyProvider, type KeyProviders } from '../vault/key-provider.ts';
 import { loadLocalKey } from '../vault/local-key-file.ts';
 import { createLocalKeyProvider, localKeyProviderName } from '../vault/local-key-provider.ts';
@@ -11,7 +11,7 @@ import { createLocalKeyProvider, localKeyProviderName } from '../vault/local-key
  */
 export async function loadKeyProviders(config: KeysConfig): Promise<KeyProviders> {
   const local = await loadLocal(config);
-  const google = createGoogle(config);
+  const google = await loadGoogle(config);
   const [wrapping, other] =
     config.wrapping === localKeyProviderName ? [local, google] : [google, local];
   if (wrapping === undefined) throw new Error('The settings let no process start like this.');
@@ -23,11 +23,11 @@ async function loadLocal({ localKeyFile }: KeysConfig): Promise<KeyProvider | un
   return createLocalKeyProvider(await loadLocalKey(localKeyFile));
 }
 
-function createGoogle({ googleKms }: KeysConfig): KeyProvider | undefined {
+async function loadGoogle({ googleKms }: KeysConfig): Promise<KeyProvider | undefined> {
   if (googleKms === undefined) return undefined;
   const { endpoint, keyName, otherKeyNames } = googleKms;
   return createGoogleKeyProvider({
-    client: createGoogleKmsClient(endpoint),
+    client: await loadGoogleKmsClient(endpoint),
     keyName,
     otherKeyNames,
   });

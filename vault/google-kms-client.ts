@@ -50,8 +50,14 @@ export interface GoogleKmsClient {
 
 type Library = Pick<KeyManagementServiceClient, 'encrypt' | 'decrypt'>;
 
-/** Connects with the first call. Credentials are the application-default ones. */
-export function createGoogleKmsClient(endpoint: KmsEndpoint | undefined): GoogleKmsClient {
+/**
+ * Connects with the first call. Credentials are the application-default ones. Loading the library takes a
+ * quarter of a second of one's own: at the start of a process, and only of one that has Cloud KMS.
+ */
+export async function loadGoogleKmsClient(
+  endpoint: KmsEndpoint | undefined,
+): Promise<GoogleKmsClient> {
+  await import('@google-cloud/kms');
   let opening: Promise<Library> | undefined;
 
   /** The library keeps a failed start for good: it is thrown away here, so that the next call starts anew. */
@@ -78,7 +84,6 @@ export function createGoogleKmsClient(endpoint: KmsEndpoint | undefined): Google
 }
 
 async function openLibrary(endpoint: KmsEndpoint | undefined): Promise<Library> {
-  // Loaded here: a process without Cloud KMS does without the quarter of a second that it takes.
   const { KeyManagementServiceClient } = await import('@google-cloud/kms');
   const client = new KeyManagementServiceClient({
     ...(endpoint !== undefined && { apiEndpoint: endpoint.host, port: endpoint.port }),

@@ -6,7 +6,7 @@ import { inspect } from 'node:util';
 import type { KeyManagementServiceClient } from '@google-cloud/kms';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createGoogleKeyProvider } from '../../vault/google-key-provider.ts';
-import { createGoogleKmsClient } from '../../vault/google-kms-client.ts';
+import { loadGoogleKmsClient } from '../../vault/google-kms-client.ts';
 import { kmsFailure } from '../../vault/google-kms-error.ts';
 import type { KeyProvider } from '../../vault/key-provider.ts';
 import { createKmsAdmin, setVersionEnabled } from '../support/kms-admin.ts';
@@ -28,14 +28,14 @@ afterAll(async () => {
   await admin.close();
   server.close();
 });
-beforeEach(() => {
+beforeEach(async () => {
   server.setFaults({});
-  provider = providerOf(kmsKeyName);
+  provider = await providerOf(kmsKeyName);
 });
 
-function providerOf(keyName: string, otherKeyNames: string[] = []): KeyProvider {
+async function providerOf(keyName: string, otherKeyNames: string[] = []): Promise<KeyProvider> {
   const { hostname: host, port } = new URL(server.endpoint);
-  const client = createGoogleKmsClient({ host, port: Number(port), isPlaintext: true });
+  const client = await loadGoogleKmsClient({ host, port: Number(port), isPlaintext: true });
   return createGoogleKeyProvider({ client, keyName, otherKeyNames });
 }
 
@@ -63,7 +63,7 @@ describe('the Google key provider', () => {
     expect(wrapped.keyVersion).toBe(first);
     expect(wrapped.wrapped.includes(key)).toBe(false);
     expect(await provider.unwrap(wrapped, context)).toEqual(key);
-    expect(await providerOf(kmsKeyName).unwrap(wrapped, context)).toEqual(key);
+    expect(await (await providerOf(kmsKeyName)).unwrap(wrapped, context)).toEqual(key);
   });
 
   it('binds id and purpose: a wrapped key put elsewhere does not unwrap', async () => {
@@ -82,19 +82,19 @@ describe('the Google key provider', () => {
   it('asks the key that wrapped, when KMS_KEY_NAME has changed', async () => {
     const key = dataKey();
     const wrapped = await provider.wrap(key, context);
-    expect(await providerOf(sameProject).unwrap(wrapped, context)).toEqual(key);
+    expect(await (await providerOf(sameProject)).unwrap(wrapped, context)).toEqual(key);
   });
 
   it('asks a key of another project only if it is configured', async () => {
     const key = dataKey();
-    const wrapped = await providerOf(elsewhere).wrap(key, context);
+    const wrapped = await (await providerOf(elsewhere)).wrap(key, context);
     const before = server.calls().decrypt;
     expect(await failureOf(provider.unwrap(wrapped, context))).toMatchObject({
       reason: 'other_key',
       message: expect.stringContaining('KMS_OTHER_KEY_NAMES') as string,
     });
     expect(server.calls().decrypt).toBe(before);
-    expect(await providerOf(kmsKeyName, [elsewhere]).unwrap(wrapped, context)).toEqual(key);
+    expect(await (await providerOf(kmsKeyName, [elsewhere])).unwrap(wrapped, context)).toEqual(key);
   });
 
   it('sends checksums, and asks again for an answer that was changed on the way', async () => {
@@ -149,7 +149,7 @@ describe('a failure of Cloud KMS', () => {
   it('tells a wrong name, a disabled and a destroyed version apart, by the version that wrapped', async () => {
     const wrapped = await provider.wrap(dataKey(), context);
     expect(
-      await failureOf(providerOf(`${kmsKeyName}-misspelt`).wrap(dataKey(), context)),
+      await failureOf((await providerOf(`${kmsKeyName}-misspelt`)).wrap(dataKey(), context)),
     ).toMatchObject({
       reason: 'key_not_found',
       message: expect.stringContaining('KMS_KEY_NAME') as string,
@@ -219,7 +219,7 @@ describe('deadlines and retries', () => {
     const path = join(folder, 'service-account.json');
     vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', path);
     // TLS to where nobody listens: a start that has credentials gets that far.
-    const client = createGoogleKmsClient({ host: '127.0.0.1', port: 1, isPlaintext: false });
+    const client = await loadGoogleKmsClient({ host: '127.0.0.1', port: 1, isPlaintext: false });
     const real = createGoogleKeyProvider({ client, keyName: kmsKeyName, otherKeyNames: [] });
     const wrap = () => failureOf(real.wrap(dataKey(), context));
     try {
