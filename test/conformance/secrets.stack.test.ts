@@ -76,6 +76,52 @@ describe('rows of two connections swapped in PostgreSQL', () => {
     expect((await stack.getToken(one)).body['access_token']).toBe(tokens[0].accessToken);
   });
 
+  it('R52 are refused: every byte of a row flipped, cut off, another tenant, an older generation', async () => {
+    const appId = await stack.addApp(endpoint.url);
+    const { accessToken, refreshToken } = endpoint.grant();
+    const id = await stack.addConnection(appId, { accessToken, refreshToken }, { expires_in: 600 });
+    const { pool } = stack.database;
+    const { rows } = await pool.query<{ sealed: Buffer; tenant: string }>(
+      'select sealed_access_token as sealed, tenant_id as tenant from connections where id = $1',
+      [id],
+    );
+    const [row] = rows;
+    if (row === undefined) throw new Error('The connection is not stored.');
+    const { sealed, tenant } = row;
+    let refused = 0;
+    const before = await unsealFailures();
+
+    async function expectRefused(change: string, value: unknown): Promise<void> {
+      await pool.query(`update connections set ${change} where id = $1`, [id, value]);
+      // A POST reads the row, whatever the cache holds.
+      const { body } = await stack.refresh(id);
+      expect(body).toMatchObject({ status: 500, code: 'internal', retryable: false });
+      expect(body).not.toHaveProperty('reason');
+      refused += 1;
+    }
+
+    for (let at = 0; at < sealed.length; at += 1) {
+      const flipped = Buffer.from(sealed);
+      flipped.writeUInt8(flipped.readUInt8(at) ^ 0x01, at);
+      await expectRefused('sealed_access_token = $2', flipped);
+    }
+    for (const length of [0, 1, 44, 45, sealed.length - 1]) {
+      await expectRefused('sealed_access_token = $2', sealed.subarray(0, length));
+    }
+    await pool.query('update connections set sealed_access_token = $2 where id = $1', [id, sealed]);
+    await expectRefused('tenant_id = $2', 'another-tenant');
+    await pool.query('update connections set tenant_id = $2 where id = $1', [id, tenant]);
+    // What was stored is put back under a newer generation, as after an import that somebody undoes.
+    await expectRefused('generation = generation + $2', 1);
+    await expectRefused('generation = generation + $2', 1);
+    await pool.query('update connections set generation = generation - 2 where id = $1', [id]);
+
+    expect(await unsealFailures()).toBe(before + refused);
+    expect(stack.logText()).toContain('A sealed value does not open for its owner.');
+    expect(stack.logText()).toContain('A sealed value is truncated or not of version 1.');
+    expect((await stack.refresh(id)).body['access_token']).toBe(accessToken);
+  });
+
   it('R52 are refused: an exchange sends nothing', async () => {
     const appId = await stack.addApp(endpoint.url);
     const tokens = [endpoint.grant(), endpoint.grant()] as const;

@@ -40,7 +40,7 @@ const provokedIn: Record<ProblemCode, string> = {
   provider_unavailable: 'conformance/answers',
   provider_rate_limited: 'conformance/apps',
   store_unavailable: 'conformance/cache',
-  key_service_unavailable: 'conformance/key-service',
+  key_service_unavailable: 'conformance/cloud-kms',
   refresh_engine_unavailable: 'cli/temporal-outage',
   overloaded: 'gateway/http-limits',
   internal: 'gateway/problems',
