@@ -30,6 +30,7 @@ const harmlessRefusals: readonly string[] = [
  */
 export async function fetchWithToken(
   access: ApiAccess,
+  connectionId: string,
   target: string | URL,
   { minTtlSeconds = 0, ...init }: ApiRequestInit,
 ): Promise<Response> {
@@ -39,8 +40,10 @@ export async function fetchWithToken(
     throw inputError('init.headers', 'has Authorization, which fetch sets itself');
   }
   const signal = init.signal ?? undefined;
+  const named = isNamed(access.allowedOrigins, connectionId, url);
+  if (!named && url.protocol !== 'https:') throw notAllowed(connectionId, url);
   const token = await access.getToken(minTtlSeconds, signal);
-  assertAllowed(access.allowedOrigins, url, token);
+  if (!named && !isOfInstance(token, url)) throw notAllowed(connectionId, url);
 
   const send = ({ authorization }: AccessToken): Promise<Response> => {
     const withToken = new Headers(headers);
@@ -94,25 +97,30 @@ function parseTarget(target: string | URL): URL {
   return new URL(text);
 }
 
-/** http is for loopback, and there only for who names it. */
-function assertAllowed(allowed: AllowedOrigins, url: URL, token: AccessToken): void {
-  const { connectionId, metadata } = token;
-  const named = typeof allowed === 'function' ? allowed(connectionId) : allowed;
-  if (named.includes(url.origin) && isProtected(url)) return;
+function isNamed(allowed: AllowedOrigins, connectionId: string, url: URL): boolean {
+  const origins = typeof allowed === 'function' ? allowed(connectionId) : allowed;
+  return origins.includes(url.origin) && isProtected(url);
+}
+
+function isOfInstance({ metadata }: AccessToken, url: URL): boolean {
   const instanceUrl = metadata['instance_url'];
-  const isOfInstance =
+  return (
     typeof instanceUrl === 'string' &&
     URL.canParse(instanceUrl) &&
-    new URL(instanceUrl).origin === url.origin;
-  if (isOfInstance && url.protocol === 'https:') return;
-  throw createClientError({
+    new URL(instanceUrl).origin === url.origin
+  );
+}
+
+function notAllowed(connectionId: string, { origin }: URL): TokenManagerClientError {
+  return createClientError({
     code: 'origin_not_allowed',
-    message: `No token is sent to ${url.origin}: name it in allowedOrigins, or as the connection's metadata.instance_url (https only).`,
+    message: `No token is sent to ${origin}: name it in allowedOrigins, or as the connection's metadata.instance_url (https only).`,
     remedy: 'fix_request',
     connectionId,
   });
 }
 
+/** http is for loopback, and there only for who names it. */
 function isProtected({ protocol, hostname }: URL): boolean {
   if (protocol === 'https:') return true;
   const isLoopback =

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { AccessToken } from './access-token.ts';
 import { fetchWithToken, type ApiRequestInit } from './api-fetch.ts';
 import { askGateway, notify, type GatewayAccess, type TokenQuestion } from './ask-gateway.ts';
@@ -90,6 +91,8 @@ export class TokenManagerClient {
     const { cacheSeconds, maxConnections } = this.#options;
     const freshMs = cacheSeconds * 1_000;
     this.#hooks = hooks;
+    // One listener a request under way, however many those are.
+    setMaxListeners(0, this.#closing.signal);
     this.#window = new TokenWindow({ maxEntries: maxConnections, freshMs, nowMs, random });
     this.#flights = new SharedFlights({ patienceMs, holdMs: (error) => shareFor(error, freshMs) });
     this.#access = {
@@ -207,6 +210,7 @@ export class TokenManagerClient {
         onRejected: (tokenVersion) =>
           notify(() => this.#hooks.onTokenRejected?.({ connectionId, tokenVersion })),
       },
+      connectionId,
       url,
       init,
     );
