@@ -69,7 +69,7 @@ export class TokenManagerClientError extends Error {
   readonly errors: readonly InputFault[] | undefined;
 
   constructor(details: ClientErrorDetails) {
-    super(describe(details), { cause: details.cause });
+    super(describe(details), details.cause === undefined ? undefined : { cause: details.cause });
     this.code = details.code;
     this.status = details.status;
     this.retryable = details.retryable ?? false;

@@ -1,10 +1,10 @@
-const failuresBeforeClosing = 3;
-const firstPauseMs = 500;
+const failuresBeforeClosing = 2;
+const firstPauseMs = 1_000;
 const maxPauseMs = 8_000;
 
 /**
- * Whether the gateway answers at all. After three requests in a row without an answer the gate closes: all
- * questions wait, and one of them after a pause, doubling from half a second to 8 s, tries whether it is back.
+ * Whether the gateway answers at all. After two requests in a row without an answer the gate closes: all
+ * questions wait, and one of them after a pause, doubling from 1 to 8 s, tries whether it is back.
  * So a client asks a gateway that is away less often than one that answers.
  */
 export class GatewayGate {
