@@ -13,10 +13,12 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const inputsFile = '.inputs.sha256';
+const lockPollMs = 200;
 /** Beside the sources of tsconfig.build.json, what else ends up in dist/ or decides how it looks. */
 const otherInputs = [
   'package.json',
@@ -30,12 +32,49 @@ const copied = ['oauth/catalogue', 'connections/migrations'];
 
 /** Builds unless dist/ was made from exactly these files at this commit. Returns whether it did; `onBegin` is told before. */
 export async function buildIfStale({ onBegin = () => undefined } = {}) {
+  if (isBuiltFrom(hashInputs())) return false;
+  const unlock = await lock();
+  try {
+    const inputs = hashInputs();
+    // Somebody else may have built while we waited.
+    if (isBuiltFrom(inputs)) return false;
+    onBegin();
+    await build(inputs);
+    return true;
+  } finally {
+    unlock();
+  }
+}
+
+function isBuiltFrom(inputs) {
   const stamp = join(root, 'dist', inputsFile);
-  const inputs = hashInputs();
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === inputs) return false;
-  onBegin();
-  await build(inputs);
-  return true;
+  return existsSync(stamp) && readFileSync(stamp, 'utf8') === inputs;
+}
+
+/** Two builds at once would be in each other's way. Waits for a build of another process that lives. */
+async function lock() {
+  const file = join(root, '.token-manager', 'build.lock');
+  mkdirSync(join(root, '.token-manager'), { recursive: true });
+  for (;;) {
+    try {
+      writeFileSync(file, String(process.pid), { flag: 'wx' });
+      return () => rmSync(file, { force: true });
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+    }
+    if (!isHeld(file)) rmSync(file, { force: true });
+    await sleep(lockPollMs);
+  }
+}
+
+function isHeld(file) {
+  try {
+    const pid = Number(readFileSync(file, 'utf8'));
+    // Empty: it is being written.
+    return pid === 0 || process.kill(pid, 0);
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
 }
 
 async function build(inputs) {
@@ -140,5 +179,10 @@ function readJson(file) {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  await build(hashInputs());
+  const unlock = await lock();
+  try {
+    await build(hashInputs());
+  } finally {
+    unlock();
+  }
 }
