@@ -6,7 +6,7 @@ import { Secret } from '../../platform/secret.ts';
 import { createVault } from '../../vault/create-vault.ts';
 import { createDataKeyStore, replaceablePurposes } from '../../vault/data-key-store.ts';
 import { createGoogleKeyProvider } from '../../vault/google-key-provider.ts';
-import { createGoogleKmsClient } from '../../vault/google-kms-client.ts';
+import { loadGoogleKmsClient } from '../../vault/google-kms-client.ts';
 import {
   createKeyProviders,
   type KeyProvider,
@@ -32,7 +32,7 @@ beforeAll(async () => {
   ]);
   const { hostname, port } = new URL(kms.endpoint);
   google = createGoogleKeyProvider({
-    client: createGoogleKmsClient({ host: hostname, port: Number(port), isPlaintext: true }),
+    client: await loadGoogleKmsClient({ host: hostname, port: Number(port), isPlaintext: true }),
     keyName: kmsKeyName,
     otherKeyNames: [],
   });
