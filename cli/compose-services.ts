@@ -17,7 +17,7 @@ import { createDataKeyStore, type DataKeyStore } from '../vault/data-key-store.t
 import { loadProviders } from './load-providers.ts';
 import type { WebhookEndpoint } from '../connections/webhook-settings.ts';
 import { loadWebhooks } from './load-webhooks.ts';
-import { prepareDatabase } from './prepare-database.ts';
+import { prepareDatabase, requireDatabase } from './prepare-database.ts';
 
 /** What gateway and worker of one process share. */
 export interface Services {
@@ -40,6 +40,8 @@ export interface Services {
    * prepareDatabase. Until it has resolved the stores answer `store_unavailable`.
    */
   prepare(options: { allowVolatile: boolean; signal: AbortSignal }): Promise<void>;
+  /** The same for a command, once: see requireDatabase. */
+  requireDatabase(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -89,6 +91,10 @@ export async function composeServices(given: {
     webhookEndpoints: webhooks.endpoints,
     async prepare(options) {
       await prepareDatabase({ ...options, database: config.database, log });
+      isPrepared = true;
+    },
+    async requireDatabase() {
+      await requireDatabase(config.database);
       isPrepared = true;
     },
     async close() {

@@ -8,7 +8,11 @@ import { createCallersCommand } from './callers/callers-command.ts';
 import { examine } from './doctor/doctor.ts';
 import { renderJson, renderText, worstState } from './doctor/render-findings.ts';
 import { createKeysCommand } from './keys/keys-command.ts';
+import { createAppsCommand } from './operations/apps-command.ts';
+import { createConnectionsCommand } from './operations/connections-command.ts';
+import { createEventsCommand } from './operations/events-command.ts';
 import { migrateOnce } from './prepare-database.ts';
+import { createProvidersCommand } from './providers/providers-command.ts';
 import { readableError } from './readable-error.ts';
 import {
   runProcess,
@@ -24,7 +28,10 @@ Settings come from the environment and temporal.config.json; the README lists th
   LOCAL_KEY_FILE     32 bytes in base64 without a cloud (migrate needs neither)
   TEMPORAL_ADDRESS   host:port, unless it is localhost:7233
 
-Exit codes: 0 ended as asked, 1 could not start or go on (doctor: found a fault), 128 + n ended by a second signal n.`;
+Exit codes: 0 ended as asked, 1 could not start or go on (doctor: found a fault), 2 wrong usage, 128 + n ended by a
+second signal n.`;
+
+const usageExitCode = 2;
 
 /** The operators' command line. */
 export function createProgram(setting: ProcessSetting): Command {
@@ -55,9 +62,21 @@ export function createProgram(setting: ProcessSetting): Command {
     )
     .option('--json', 'as JSON: {"status", "counts", "findings"}')
     .action((options: { json?: boolean }) => runDoctor(setting, options.json === true));
-  program.addCommand(createCallersCommand());
-  program.addCommand(createKeysCommand(setting.configFile));
+  program
+    .addCommand(createCallersCommand())
+    .addCommand(createAppsCommand(setting))
+    .addCommand(createConnectionsCommand(setting))
+    .addCommand(createEventsCommand(setting))
+    .addCommand(createProvidersCommand())
+    .addCommand(createKeysCommand(setting.configFile));
+  exitByKind(program);
   return program;
+}
+
+/** What was asked for wrongly ends with 2, so that scripts can tell it from what failed. */
+function exitByKind(command: Command): void {
+  command.exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : usageExitCode));
+  for (const subcommand of command.commands) exitByKind(subcommand);
 }
 
 async function runDoctor({ configFile }: ProcessSetting, asJson: boolean): Promise<void> {

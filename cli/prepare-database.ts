@@ -43,6 +43,27 @@ export async function prepareDatabase(preparation: Preparation): Promise<void> {
   }
 }
 
+/**
+ * For a command, which waits for nothing and changes no schema: throws what to do where PostgreSQL is away or
+ * lacks what this build needs.
+ */
+export async function requireDatabase(database: DatabaseConfig): Promise<void> {
+  const target = describeTarget(database);
+  const pending = await withClient(database, listPendingMigrations).catch((error: unknown) => {
+    if (!isDatabaseAway(error)) throw unusable(database, error);
+    throw new Error(
+      `PostgreSQL at ${target} cannot be reached: ${databaseReason(error)}. See that it runs and that ` +
+        'DATABASE_URL names it; `token-manager doctor` tells more.',
+      { cause: error },
+    );
+  });
+  if (pending.length === 0) return;
+  throw new Error(
+    `The schema of ${target} lacks ${pending.join(', ')}: run \`token-manager migrate\` with the same ` +
+      'DATABASE_URL, then this again.',
+  );
+}
+
 /** For a job that is run again by whoever runs it. Returns the names of the migrations that ran. */
 export async function migrateOnce(database: DatabaseConfig): Promise<string[]> {
   const ran: string[] = [];

@@ -67,7 +67,7 @@ export interface WebhookStore {
   }): Promise<boolean>;
 }
 
-interface StandingRow {
+export interface StandingRow {
   name: string;
   xid: string;
   event_id: string;

@@ -13,37 +13,24 @@ import {
   waitingReason,
   type Connection,
 } from '../../connections/connection.ts';
-import { lifetimeMaxSeconds } from '../../connections/freshness.ts';
-import type {
-  ConnectionInput,
-  ConnectionRegistry,
-  LoggedAttempt,
-} from '../../connections/registry.ts';
+import type { ConnectionRegistry, LoggedAttempt } from '../../connections/registry.ts';
 import type { DatabaseClock } from '../../platform/clock.ts';
 import { callerOf, requireTenant } from '../admit-callers.ts';
 import { answerJson } from '../answer-json.ts';
+import { connectionBody, readConnectionBody } from '../connection-body.ts';
 import {
   answeredInstant,
   connectionParams,
   connectionStatusField,
-  freeObject,
   identifier,
-  instant,
-  line,
   noQuery,
   pageQuery,
-  privateKeyText,
-  secret,
-  wholeJsonNumber,
 } from '../fields.ts';
 import type { GatewayApp } from '../gateway-env.ts';
 import { pageResponse } from '../page-response.ts';
 import { present } from '../present.ts';
 import { problemResponses, problemsOfBodies, problemsOfCallers } from '../problem-responses.ts';
 import { scopes } from '../security-schemes.ts';
-
-const variablesMax = 32;
-const variableNamePattern = /^[A-Za-z0-9_.-]{1,64}$/;
 
 const connectionFields = z.object({
   id: z.string(),
@@ -81,43 +68,6 @@ const importAnswer = connectionFields
     }),
   })
   .openapi('ConnectionImport');
-
-const connectionInput = z
-  .strictObject({
-    tenant_id: identifier.openapi({ example: 'acme' }),
-    app_id: identifier.openapi({ example: 'salesforce' }),
-    access_token: secret.optional().openapi({ description: 'Write-only.' }),
-    refresh_token: secret.optional().openapi({ description: 'Write-only.' }),
-    dpop_key: privateKeyText.optional().openapi({
-      description: 'PKCS#8 PEM or a JWK, P-256 or RSA; where the provider wants DPoP. Write-only.',
-    }),
-    expires_in: wholeJsonNumber(0, lifetimeMaxSeconds)
-      .optional()
-      .openapi({ description: 'Of the access token; or expires_at, not both.' }),
-    expires_at: instant.optional(),
-    scope: line.optional(),
-    variables: z
-      .record(z.string().regex(variableNamePattern), line)
-      .refine(
-        (variables) => Object.keys(variables).length <= variablesMax,
-        `must hold at most ${variablesMax} members`,
-      )
-      .optional()
-      .openapi({
-        maxProperties: variablesMax,
-        // Missing in the types of the document, not in JSON Schema 2020-12.
-        ...({ propertyNames: { pattern: variableNamePattern.source } } as object),
-        description: 'What the URLs of the provider need; see GET /v1/providers/{name}.',
-      }),
-    metadata: freeObject.optional(),
-  })
-  .refine((input) => input.expires_in === undefined || input.expires_at === undefined, {
-    path: ['expires_at'],
-    message: 'must not be given together with expires_in',
-  })
-  .openapi('ConnectionInput', {
-    not: { properties: { expires_in: {}, expires_at: {} }, required: ['expires_in', 'expires_at'] },
-  });
 
 export const connectionExample: z.output<typeof connectionAnswer> = {
   id: 'acme-salesforce',
@@ -163,7 +113,7 @@ const putConnectionRoute = createRoute({
       required: true,
       content: {
         'application/json': {
-          schema: connectionInput,
+          schema: connectionBody,
           example: {
             tenant_id: 'acme',
             app_id: 'salesforce',
@@ -298,7 +248,7 @@ export function addConnectionRoutes(
   app.openapi(putConnectionRoute, async (c) => {
     const { id } = c.req.valid('param');
     c.set('connectionId', id);
-    const input = readInput(c.req.valid('json'));
+    const input = readConnectionBody(c.req.valid('json'));
     requireTenant(callerOf(c), input.tenantId);
     const result = await connections.put(id, input);
     const body = {
@@ -346,23 +296,6 @@ export function addConnectionRoutes(
     const items = page.items.map(describeAttempt);
     return answerJson(c, { items, next_cursor: page.nextCursor }, 200);
   });
-}
-
-function readInput(body: z.output<typeof connectionInput>): ConnectionInput {
-  return {
-    tenantId: body.tenant_id,
-    appId: body.app_id,
-    ...present({
-      accessToken: body.access_token,
-      refreshToken: body.refresh_token,
-      dpopKey: body.dpop_key,
-      expiresInSeconds: body.expires_in,
-      expiresAt: body.expires_at === undefined ? undefined : new Date(body.expires_at),
-      scope: body.scope,
-      variables: body.variables,
-      metadata: body.metadata,
-    }),
-  };
 }
 
 export function describeConnection(connection: Connection, now: Date) {
