@@ -15,9 +15,18 @@ import { isVisible } from './caller.ts';
 import { awaitFlight } from './await-flight.ts';
 import type { RefreshRequest } from './refresh-engine.ts';
 import type { RefreshFlights } from './refresh-flights.ts';
-import { problemAfterRun, problemAtDeadline, refreshObstacle } from './refresh-obstacle.ts';
+import {
+  problemAfterRun,
+  problemAtDeadline,
+  refreshObstacle,
+} from '../connections/refresh-obstacle.ts';
 import type { HeldToken, TokenCache } from './token-cache.ts';
-import { isEnoughUnread, readDemand, type AskedDemand, type ReadDemand } from './token-demand.ts';
+import {
+  isEnoughUnread,
+  readDemand,
+  type AskedDemand,
+  type ReadDemand,
+} from '../connections/token-demand.ts';
 
 /** A refresh that ended in success but not newer than the caller needs is followed by one more. */
 const flightsPerCall = 2;

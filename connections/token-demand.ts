@@ -1,6 +1,6 @@
 import { TokenManagerError, type RefreshTrigger } from '../client/contract.ts';
-import type { Connection } from '../connections/connection.ts';
-import { isInsideMargin, satisfiesDemand, type Demand } from '../connections/freshness.ts';
+import type { Connection } from './connection.ts';
+import { isInsideMargin, satisfiesDemand, type Demand } from './freshness.ts';
 
 /** What a caller may ask of the token beside that it has not expired; absent members ask nothing. */
 export interface AskedDemand {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { TokenManagerError } from '../../client/contract.ts';
 import type { Connection } from '../../connections/connection.ts';
-import { refreshObstacle } from '../../gateway/refresh-obstacle.ts';
+import { refreshObstacle } from '../../connections/refresh-obstacle.ts';
 import {
   call,
   connectionRow,
@@ -10,7 +10,7 @@ import {
   secondsFromStart,
   settle,
   startsAt,
-} from './gateway-fakes.ts';
+} from '../gateway/gateway-fakes.ts';
 
 type AppStanding = Connection['app'];
 const free: AppStanding = {

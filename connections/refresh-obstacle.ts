@@ -12,8 +12,8 @@ import {
   reauthorizationReason,
   waitingReason,
   type Connection,
-} from '../connections/connection.ts';
-import { isInsideMargin } from '../connections/freshness.ts';
+} from './connection.ts';
+import { isInsideMargin } from './freshness.ts';
 
 const waitingProblems: Record<WaitingReason, ProblemCode> = {
   app_misconfigured: 'app_misconfigured',
