@@ -3,7 +3,7 @@ import js from '@eslint/js';
 import tseslint from 'typescript-eslint';
 
 // Who may import whom (docs/architecture.md). A room lists the rooms it may import values from; every
-// room may import client/contract and platform/secret, and the types of whatever `types` names.
+// room may import client/contract, client/nexus and platform/secret, and the types of whatever `types` names.
 const rooms = [
   'client',
   'platform',
@@ -38,6 +38,7 @@ const composers = [
   'worker/compose-worker.ts',
   'worker/compose-deliveries.ts',
   'worker/compose-maintenance.ts',
+  'worker/compose-waits.ts',
   'gateway/compose-gateway.ts',
 ];
 
@@ -60,10 +61,10 @@ const packageTable = {
   workflows: [nodeBuiltIns],
 };
 
-function restrictions(room) {
+function restrictions(room, packages = packageTable[room] ?? []) {
   const { values, types } = importTable[room];
   const others = rooms.filter((other) => other !== room && !values.includes(other));
-  const exceptions = '(?!client/contract\\.ts$)(?!platform/secret\\.ts$)';
+  const exceptions = '(?!client/(?:contract|nexus)\\.ts$)(?!platform/secret\\.ts$)';
   const forbidden = others.filter((other) => !types.includes(other));
   const typesOnly = others.filter((other) => types.includes(other));
   const pattern = (names) => `^(?:\\.\\./)+${exceptions}(?:${names.join('|')})/`;
@@ -71,7 +72,7 @@ function restrictions(room) {
     'error',
     {
       patterns: [
-        ...(packageTable[room] ?? []),
+        ...packages,
         {
           regex: pattern(forbidden),
           message: `${room}/ may not import this room (docs/architecture.md, who may import whom).`,
@@ -122,6 +123,20 @@ export default tseslint.config(
     ignores: composers,
     rules: { '@typescript-eslint/no-restricted-imports': restrictions(room) },
   })),
+  {
+    // What runs in the Workflows of others.
+    files: ['client/workflow.ts'],
+    rules: {
+      '@typescript-eslint/no-restricted-imports': restrictions('client', [
+        nodeBuiltIns,
+        {
+          group: ['@temporalio/*', '!@temporalio/workflow'],
+          message:
+            'Workflows of others bundle this: @temporalio/workflow, nexus-rpc and the contract.',
+        },
+      ]),
+    },
+  },
   {
     files: ['**/*.mjs', '**/*.js'],
     languageOptions: {

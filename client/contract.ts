@@ -99,6 +99,50 @@ export function refreshWorkflowId(connectionId: string): string {
   return `refresh/${connectionId}`;
 }
 
+/** Input of the Workflow, and of the Nexus operation, `ensureFresh`: what the token must satisfy. */
+export interface EnsureFreshInput {
+  connectionId: string;
+  /** 0 to 86400; lowered to 80 % of the lifetime as issued. A token stored after the call satisfies any. */
+  minTtlSeconds?: number;
+  /** A token whose version is above this. */
+  newerThan?: number;
+  /** A provider's API refused the token of this version: a newer one, unless there is one already. */
+  rejectedTokenVersion?: number;
+}
+
+export const ensureFreshWorkflowType = 'ensureFresh';
+
+/** Where `ensureFresh` runs, unless temporal.config.json says otherwise. */
+export const waitTaskQueueDefault = 'token-manager-wait';
+
+/** One run for each call; what distinguishes it is the caller's. */
+export function ensureFreshWorkflowId(connectionId: string, call: string): string {
+  return `ensure-fresh/${connectionId}/${call}`;
+}
+
+const minTtlMaxSeconds = 86_400;
+
+/** What is wrong with the input, or undefined. Callers may be programs that no compiler has checked. */
+export function ensureFreshFault(input: EnsureFreshInput): string | undefined {
+  const { connectionId, minTtlSeconds, newerThan, rejectedTokenVersion } = input;
+  if (typeof connectionId !== 'string' || !identifierPattern.test(connectionId)) {
+    return 'connectionId must be 1 to 255 of A-Z a-z 0-9 . _ : ~ -';
+  }
+  if (!isWholeOrAbsent(minTtlSeconds, minTtlMaxSeconds)) {
+    return `minTtlSeconds must be a whole number from 0 to ${minTtlMaxSeconds}`;
+  }
+  for (const [name, version] of Object.entries({ newerThan, rejectedTokenVersion })) {
+    if (!isWholeOrAbsent(version, Number.MAX_SAFE_INTEGER)) {
+      return `${name} must be a token version, a whole number from 0`;
+    }
+  }
+  return undefined;
+}
+
+function isWholeOrAbsent(value: number | undefined, max: number): boolean {
+  return value === undefined || (Number.isInteger(value) && value >= 0 && value <= max);
+}
+
 /** Input of the Workflow `revokeConnection`. */
 export interface RevokeConnectionInput {
   connectionId: string;

@@ -7,6 +7,8 @@ export interface StackFile {
   temporal_ui: string;
   temporal_address: string;
   namespace: string;
+  /** For Workflows of other namespaces; null: none. */
+  nexus_endpoint: string | null;
   database_url: string;
   local_key_file: string;
   egress_allow: string;
@@ -56,6 +58,7 @@ Ready.
   metrics      ${stack.metrics ?? 'off'}
   profiles     ${stack.pprof ?? 'off'}
   Temporal UI  ${stack.temporal_ui}
+  Workflows    namespace ${stack.namespace} at ${stack.temporal_address}, Nexus endpoint ${stack.nexus_endpoint ?? 'off'}
   provider     ${stack.provider} (what really happened: ${stack.provider_stats})
   all of it    ${stackFile}
 

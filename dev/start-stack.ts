@@ -83,6 +83,9 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
       logFile: data.temporalLog,
       dynamicConfig: file.dev.dynamicConfig,
       searchAttributes: file.searchAttributes,
+      ...(file.nexusEndpoint !== null && {
+        nexusEndpoint: { name: file.nexusEndpoint, taskQueue: file.taskQueues.wait },
+      }),
     });
     shutdown.add('Temporal', { stop: () => temporal.stop(), kill: () => kill(temporal.pid) });
     void temporal.ended.then(onEnded);
@@ -135,6 +138,7 @@ export async function startStack(options: StackOptions): Promise<StackFile> {
     temporal_ui: `http://${loopback}:${ports.temporalUi}`,
     temporal_address: temporalAddress,
     namespace: file.namespace,
+    nexus_endpoint: file.nexusEndpoint,
     database_url: databaseUrl,
     local_key_file: localKeyFile,
     egress_allow: config.egressAllow.join(','),

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Connection } from '@temporalio/client';
 import { msToTs } from '@temporalio/common/lib/time.js';
 
+import { ensureNexusEndpoint } from './nexus-endpoint.ts';
 import { assertPortIsFree, isListening } from './ports.ts';
 import { endLeftover, hasEnded, stopChild } from './processes.ts';
 import { SetupError } from './setup-error.ts';
@@ -33,6 +34,8 @@ export interface TemporalDevServerOptions {
   dynamicConfig: Record<string, unknown>;
   /** Names and types of the search attributes that the namespace gets. */
   searchAttributes: Record<string, string>;
+  /** To the Task Queue where `ensureFresh` runs; absent: none. */
+  nexusEndpoint?: { name: string; taskQueue: string };
 }
 
 export interface TemporalDevServer {
@@ -45,7 +48,7 @@ export interface TemporalDevServer {
 
 /**
  * Starts `temporal server start-dev` on 127.0.0.1 (it has no authorizer) with our search attributes
- * and waits until the namespace answers and the attributes can be used. A server that a killed run
+ * and Nexus endpoint, and waits until the namespace answers and the attributes can be used. A server that a killed run
  * left on the same database file is ended first. Throws SetupError.
  */
 export async function startTemporalDevServer(
@@ -170,6 +173,10 @@ async function prepareNamespace(address: string, options: TemporalDevServerOptio
       namespace: options.namespace,
       config: { workflowExecutionRetentionTtl: msToTs(options.retentionMs) },
     });
+    const { namespace, nexusEndpoint } = options;
+    if (nexusEndpoint !== undefined) {
+      await ensureNexusEndpoint(connection, { ...nexusEndpoint, namespace });
+    }
   } finally {
     await connection.close();
   }

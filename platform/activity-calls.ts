@@ -7,6 +7,8 @@ import type { Tracer } from './tracer.ts';
 export interface ActivityCall {
   runId: string | undefined;
   traceId: string | undefined;
+  /** For what the Activity asks of others; empty without a trace. */
+  traceparent: string;
   /** When its refresh was asked for, by the database's clock; undefined from the second try on. */
   requestedAt: Date | undefined;
 }
@@ -35,6 +37,7 @@ export function createActivityCalls(tracer: Tracer): ActivityCalls {
           calls.set(context, {
             runId: workflowExecution?.runId,
             traceId: span.traceId,
+            traceparent: span.traceparent,
             requestedAt: activityId === firstExchange ? requestedAt : undefined,
           });
           const attributes = {
@@ -57,6 +60,7 @@ export function createActivityCalls(tracer: Tracer): ActivityCalls {
       calls.get(Context.current()) ?? {
         runId: undefined,
         traceId: undefined,
+        traceparent: '',
         requestedAt: undefined,
       },
   };

@@ -20,6 +20,18 @@ const taskQueues = z.strictObject({
   sweep: name.default('token-manager-sweep').describe('Sweeps and revocations.'),
 });
 
+/** As Temporal wants it of an endpoint. */
+const nexusEndpoint = z
+  .string()
+  .regex(/^[a-zA-Z](?:[a-zA-Z0-9-]{0,198}[a-zA-Z0-9])?$/, {
+    error: 'must be letters, digits and hyphens, a letter first and no hyphen last',
+  })
+  .nullable()
+  .default('token-manager')
+  .describe(
+    'Nexus endpoint for Workflows of other namespaces: npm start creates it, elsewhere an administrator does. null: workers serve no Nexus.',
+  );
+
 const worker = z.strictObject({
   slots: z
     .strictObject({
@@ -138,6 +150,7 @@ export const configFileSchema = z.strictObject({
     })
     .default(requiredAttributes)
     .describe('What npm start registers; elsewhere an administrator does.'),
+  nexusEndpoint,
   worker: worker.prefault({}),
   refresh: refresh.prefault({}),
   sweep: sweep.prefault({}),

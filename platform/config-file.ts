@@ -55,23 +55,6 @@ export function unusableConfiguration(faults: InputFault[]): TokenManagerError {
   });
 }
 
-/** Members of parts that are not built yet, where they say more than the default. */
-export function warnUnbuilt(file: ConfigFile): string[] {
-  const standard = defaultFile();
-  const unbuilt = {
-    '/taskQueues/wait': file.taskQueues.wait !== standard.taskQueues.wait,
-    '/worker/slots/waitActivities':
-      file.worker.slots.waitActivities !== standard.worker.slots.waitActivities,
-  };
-  return Object.entries(unbuilt)
-    .filter(([, isChanged]) => isChanged)
-    .map(
-      ([pointer]) =>
-        `${configFileName}#${pointer} is set, but what it configures is not built yet: ` +
-        'it has no effect',
-    );
-}
-
 function parseConfigFile(
   path: string,
   contents: string,

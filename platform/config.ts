@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { InputFault } from '../client/contract.ts';
 import { callersWarnings, readCallers, type CallersConfig } from './callers-settings.ts';
-import { readConfigFile, throwFaults, warnUnbuilt, type ConfigFile } from './config-file.ts';
+import { readConfigFile, throwFaults, type ConfigFile } from './config-file.ts';
 import { libpqWarnings, readDatabase, type DatabaseConfig } from './database-settings.ts';
 import { readEgressAllow } from './egress-settings.ts';
 import { readKeys, type KeysConfig } from './key-settings.ts';
@@ -56,7 +56,13 @@ export interface Config extends ListenConfig {
   temporal: TemporalConnectionConfig &
     Pick<
       ConfigFile,
-      'taskQueues' | 'searchAttributes' | 'retentionMs' | 'worker' | 'refresh' | 'sweep'
+      | 'taskQueues'
+      | 'searchAttributes'
+      | 'retentionMs'
+      | 'nexusEndpoint'
+      | 'worker'
+      | 'refresh'
+      | 'sweep'
     >;
   files: {
     /** Whoever reads one of these holds a secret of the service. */
@@ -123,6 +129,7 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
       taskQueues: file.taskQueues,
       searchAttributes: file.searchAttributes,
       retentionMs: file.retentionMs,
+      nexusEndpoint: file.nexusEndpoint,
       worker: file.worker,
       refresh: file.refresh,
       sweep: file.sweep,
@@ -135,7 +142,6 @@ export function readConfig(sources: ConfigSources = {}): { config: Config; fault
       ...readWarnings(settings),
       ...tlsWarnings(settings, tls),
       ...callersWarnings(settings, callers),
-      ...warnUnbuilt(file),
       ...warnOfShortGrace(file),
     ],
   };

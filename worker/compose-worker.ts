@@ -11,6 +11,7 @@ import { createClientSecretOrder } from '../activities/follow-up.ts';
 import { createTokenKeeper } from '../activities/token-keeper.ts';
 import { createAppGates } from '../connections/app-gates.ts';
 import { createExchangeStore } from '../connections/exchange-store.ts';
+import type { ConnectionRegistry } from '../connections/registry.ts';
 import type { TransactionalStore } from '../connections/store-query.ts';
 import type { TokenVault } from '../connections/token-vault.ts';
 import type { WebhookEndpoint } from '../connections/webhook-settings.ts';
@@ -33,12 +34,20 @@ import { createSealedResults } from './sealed-results.ts';
 import { createWorker } from './create-worker.ts';
 import { composeDeliveries } from './compose-deliveries.ts';
 import { composeMaintenance } from './compose-maintenance.ts';
+import { composeWaits } from './compose-waits.ts';
+import { createNexusHandler } from './nexus-handler.ts';
 import { runTogether } from './run-together.ts';
 import { ensureSweepSchedule } from './sweep-schedule.ts';
-import { exchangeDeadlinesMs, tuneMaintenanceWorker, tuneWorker } from './worker-settings.ts';
+import {
+  exchangeDeadlinesMs,
+  tuneMaintenanceWorker,
+  tuneWaitWorker,
+  tuneWorker,
+} from './worker-settings.ts';
 import { superviseWorker, type PollingWorker } from './supervise-worker.ts';
 
 const describeLimitMs = 5_000;
+const msPerHour = 3_600_000;
 
 export interface ComposedWorker {
   /**
@@ -63,6 +72,7 @@ interface WorkerComposition {
   metrics: Metrics;
   tracer: Tracer;
   pool: TransactionalStore;
+  connections: ConnectionRegistry;
   vault: TokenVault;
   dataKeys: DataKeyStore;
   providers: ProviderCatalogue;
@@ -80,7 +90,7 @@ interface WorkerComposition {
 export function composeWorker(composition: WorkerComposition): ComposedWorker {
   const { config, log, metrics, pool, vault, providers, webhookEndpoints } = composition;
   const { address, namespace } = config.temporal;
-  const { refresh: taskQueue, sweep: sweepQueue } = config.temporal.taskQueues;
+  const { refresh: taskQueue, sweep: sweepQueue, wait: waitQueue } = config.temporal.taskQueues;
   const { slots } = config.temporal.worker;
   const { connectSeconds } = config.temporal.refresh;
   let client: Client | undefined;
@@ -141,6 +151,16 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
     stopping: stopping.signal,
   });
 
+  const waits = composeWaits({ ...composition, client: () => client, currentCall: calls.current });
+  const nexusServices =
+    config.temporal.nexusEndpoint === null
+      ? []
+      : [
+          createNexusHandler({
+            workflowExecutionTimeoutMs: msPerHour * config.temporal.refresh.workflowExecutionHours,
+          }),
+        ];
+
   /** Worker.create would fail as well, with an error that does not tell why. */
   async function checkNamespace(connection: NativeConnection): Promise<void> {
     try {
@@ -173,9 +193,11 @@ export function composeWorker(composition: WorkerComposition): ComposedWorker {
         taskQueue: sweepQueue,
         activities: { ...maintenance, ...deliveries.activities },
       };
+      const waiting = { ...basis, taskQueue: waitQueue, activities: waits, nexusServices };
       const together = await runTogether([
         () => createWorker({ ...refreshing, ...tuneWorker(config.temporal.worker) }),
         () => createWorker({ ...sweeping, ...tuneMaintenanceWorker() }),
+        () => createWorker({ ...waiting, ...tuneWaitWorker(config.temporal.worker) }),
       ]);
       client = new Client({ connection, namespace });
       log.info({ address, namespace, task_queue: taskQueue }, 'worker polls for refreshes');

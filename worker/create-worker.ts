@@ -6,6 +6,8 @@ import {
 import type { DeliveryActivities } from '../activities/delivery-activities.ts';
 import type { Activities } from '../activities/index.ts';
 import type { MaintenanceActivities } from '../activities/maintenance.ts';
+import type { WaitActivities } from '../activities/wait-activities.ts';
+import type { ServiceHandler } from 'nexus-rpc';
 
 /** Two seconds instead of ten: how long a run waits for the worker that died with its state. */
 const stickyScheduleToStartMs = 2_000;
@@ -18,7 +20,9 @@ export interface WorkerOptions {
   taskQueue: string;
   /** Path of the prebuilt Workflow bundle. */
   workflowBundlePath: string;
-  activities: Activities | (MaintenanceActivities & DeliveryActivities);
+  activities: Activities | WaitActivities | (MaintenanceActivities & DeliveryActivities);
+  /** Absent: none. */
+  nexusServices?: ServiceHandler[];
   activityInterceptors: ActivityInterceptorsFactory;
   activitySlots: number;
   workflowTaskSlots: number;
@@ -43,6 +47,7 @@ export function createWorker(options: WorkerOptions): Promise<Worker> {
     taskQueue: options.taskQueue,
     workflowBundle: { codePath: options.workflowBundlePath },
     activities: options.activities,
+    ...(options.nexusServices !== undefined && { nexusServices: options.nexusServices }),
     interceptors: { activity: [options.activityInterceptors] },
     maxConcurrentActivityTaskExecutions: options.activitySlots,
     maxConcurrentWorkflowTaskExecutions: options.workflowTaskSlots,

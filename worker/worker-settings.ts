@@ -38,6 +38,19 @@ export function tuneMaintenanceWorker(): ReturnType<typeof tuneWorker> {
   };
 }
 
+/** Those who wait hold nothing that ending them would lose: another worker takes their wait on at once. */
+export function tuneWaitWorker({
+  slots,
+  pollers,
+}: Config['temporal']['worker']): ReturnType<typeof tuneWorker> {
+  return {
+    activitySlots: slots.waitActivities,
+    workflowTaskSlots: slots.workflowTasks,
+    pollers,
+    shutdownGraceMs: 0,
+  };
+}
+
 /** How much of a worker's refreshes may be the sweep's. */
 export function sweepLimits(
   { slots }: Config['temporal']['worker'],

@@ -305,7 +305,12 @@ export class ClaimWorld {
       clock: this.#clock(),
       random: () => 0.5,
       randomUuid: randomUUID,
-      currentCall: () => ({ runId: undefined, traceId: undefined, requestedAt: undefined }),
+      currentCall: () => ({
+        runId: undefined,
+        traceId: undefined,
+        traceparent: '',
+        requestedAt: undefined,
+      }),
       log: silentLog,
       metrics: noMetrics,
     });

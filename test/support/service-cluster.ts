@@ -44,7 +44,7 @@ export async function createServiceCluster(
   writeFileSync(
     configFile,
     JSON.stringify({
-      taskQueues: { refresh: queue, sweep: `${queue}-sweep` },
+      taskQueues: { refresh: queue, wait: `${queue}-wait`, sweep: `${queue}-sweep` },
       refresh,
       sweep: { enabled: false },
     }),

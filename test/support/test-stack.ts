@@ -95,6 +95,7 @@ export async function startTestStack(
   config.temporal.taskQueues = {
     ...config.temporal.taskQueues,
     refresh: queue,
+    wait: `${queue}-wait`,
     sweep: `${queue}-sweep`,
   };
   // Nothing is refreshed of its own accord but where a test says so.

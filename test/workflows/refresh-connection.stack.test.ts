@@ -1,6 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { Client, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import {
   CancelledFailure,
@@ -15,11 +13,9 @@ import type { RefreshConnectionInput, RefreshResult } from '../../client/contrac
 import { createActivityCalls } from '../../platform/activity-calls.ts';
 import { createIdTracer } from '../../platform/tracer.ts';
 import { createWorker } from '../../worker/create-worker.ts';
+import { recordHistory } from './record-history.ts';
 import { connectionId, scenarios, type Scenario } from './scenarios.ts';
 
-/** `RECORD_HISTORIES=1` writes the histories that replay.test.ts replays. */
-const isRecording = process.env['RECORD_HISTORIES'] !== undefined;
-const historiesFolder = join(import.meta.dirname, '..', 'histories');
 const refreshOutcome = defineSearchAttributeKey('RefreshOutcome', SearchAttributeType.KEYWORD);
 const taskQueue = `workflow-${randomUUID()}`;
 
@@ -108,7 +104,7 @@ describe('refreshConnection', () => {
       expect(typedSearchAttributes.get(refreshOutcome)).toBe(of.outcome);
     }
     expect(asked.map(([name]) => name)).toEqual(of.asked);
-    if (isRecording) await record(of.name, run);
+    await recordHistory(of.name, run);
   });
 
   it('replays exactly the attempt that was ambiguous', async () => {
@@ -143,12 +139,4 @@ async function askedIn(name: string): Promise<typeof asked> {
   if (of === undefined) throw new Error(`there is no scenario ${name}`);
   await (await start(of)).result();
   return asked;
-}
-
-async function record(name: string, run: WorkflowHandle<Refresh>): Promise<void> {
-  mkdirSync(historiesFolder, { recursive: true });
-  const history = JSON.stringify(await run.fetchHistory(), null, 1);
-  // Which process it was says nothing, and differs each time.
-  const text = history.replace(/\d+@[\w.-]+/g, 'worker');
-  writeFileSync(join(historiesFolder, `${name}.json`), `${text}\n`);
 }

@@ -5,6 +5,7 @@ import proto from '@temporalio/proto';
 import { bundleWorkflowCode, DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { beforeAll, expect, test } from 'vitest';
 import { scenarios } from './scenarios.ts';
+import { waitScenarios } from './wait-scenarios.ts';
 
 const folder = join(import.meta.dirname, '..', 'histories');
 const names = readdirSync(folder).map((file) => file.replace('.json', ''));
@@ -24,7 +25,8 @@ beforeAll(async () => {
 });
 
 test('each scenario has its recorded history', () => {
-  expect(names.toSorted()).toEqual(scenarios.map(({ name }) => name).toSorted());
+  const recorded = [...scenarios, ...waitScenarios].map(({ name }) => name);
+  expect(names.toSorted()).toEqual(recorded.toSorted());
 });
 
 // A run that was begun by the code of yesterday goes on with the code of today.
