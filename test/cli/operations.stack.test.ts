@@ -154,7 +154,7 @@ describe('the commands of operators', () => {
     const bad = await run(['connections', 'put', 'c3'], { body: { tenant_id: 7 } });
     expect(bad.code).toBe(1);
     expect(bad.stderr).toContain('  /tenant_id: must be a string\n');
-    expect(bad.stderr).toContain('  /app_id: must be a string\n');
+    expect(bad.stderr).toContain('  /app_id: is required\n');
     for (const args of [
       ['connections', 'list', '--limit', '0'],
       ['connections', 'nothing'],
