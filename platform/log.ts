@@ -1,6 +1,7 @@
 import { pino, type DestinationStream } from 'pino';
 import { isColorSupported, prettyFactory } from 'pino-pretty';
 import { describeError } from './describe-error.ts';
+import { createLogOutput } from './log-output.ts';
 import { redactLine } from './redact-line.ts';
 
 export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -12,6 +13,9 @@ interface LogMethod {
   (message: string): void;
 }
 
+/** Writes a line with these beside what was prepared; undefined ones are left out. */
+export type PreparedLine = (fields: Record<string, string | number | undefined>) => void;
+
 /** One line an event. Other rooms take this type and receive a logger as an argument. */
 export interface Logger {
   debug: LogMethod;
@@ -19,6 +23,11 @@ export interface Logger {
   warn: LogMethod;
   error: LogMethod;
   fatal: LogMethod;
+  /**
+   * A writer of lines of level `info` that all carry these fields and this message: they are rendered
+   * once. For those who log with every request.
+   */
+  prepare(fields: object, message: string): PreparedLine;
   /** A logger whose every line carries these fields too; with a level of its own if it is given one. */
   child(fields: Record<string, unknown>, options?: { level?: LogLevel }): Logger;
 }
@@ -34,12 +43,13 @@ export interface LoggerOptions {
 }
 
 /**
- * JSON lines with `level`, `time` (ISO 8601), `pid`, `subsystem`, `msg`. Lines are written without
- * blocking the event loop, and what is left at `process.exit` is written then.
+ * JSON lines with `level`, `time` (ISO 8601), `pid`, `subsystem`, `msg`, to standard output as
+ * createLogOutput does it.
  */
 export function createLogger(options: LoggerOptions): Logger {
-  const { subsystem, level, pretty, destination = standardOutput() } = options;
-  return pino(
+  const { subsystem, level, pretty, destination = createLogOutput() } = options;
+  const stream = pretty ? prettyStream(destination) : destination;
+  const log = pino(
     {
       level,
       base: { pid: process.pid, subsystem },
@@ -48,12 +58,66 @@ export function createLogger(options: LoggerOptions): Logger {
       serializers: { err: describeError },
       hooks: { streamWrite: redactLine },
     },
-    pretty ? prettyStream(destination) : destination,
+    stream,
   );
+  const preparing = Object.assign(log, {
+    prepare(this: RenderingLogger, fields: object, message: string) {
+      return prepareLine(this, stream, fields, message);
+    },
+  });
+  // Its children inherit `prepare`, and render with what they carry; their type does not tell.
+  return preparing as unknown as Logger;
 }
 
-function standardOutput(): DestinationStream {
-  return pino.destination({ dest: 1, sync: false });
+/** What pino writes a line by, under the symbols that it publishes for that. */
+type RenderingLogger = pino.Logger & {
+  [pino.symbols.asJsonSym]: (
+    fields: object,
+    message: string,
+    level: number,
+    time: string,
+  ) => string;
+};
+
+const infoLevel = 30;
+const timeMark = '"time":"';
+/** What redactLine could find anything in; ids, versions, durations and addresses are of none of it. */
+const needsNoRedaction = /^[\w.~:+@-]*$/;
+
+/** Everything but the time and what is given with each line is rendered, and redacted, once. */
+function prepareLine(
+  log: RenderingLogger,
+  stream: DestinationStream,
+  fields: object,
+  message: string,
+): PreparedLine {
+  if (!log.isLevelEnabled('info')) return () => undefined;
+  const line = redactLine(log[pino.symbols.asJsonSym](fields, message, infoLevel, `,${timeMark}"`));
+  const timeAt = line.indexOf(timeMark) + timeMark.length;
+  const end = `,"msg":${JSON.stringify(message)}}\n`;
+  const head = line.slice(0, timeAt);
+  const middle = line.slice(timeAt, -end.length);
+  const newestTime = { ms: NaN, text: '' };
+  return (given) => {
+    let members = '';
+    let isPlain = true;
+    for (const name in given) {
+      const value = given[name];
+      if (value === undefined) continue;
+      if (typeof value === 'number') members += `,"${name}":${value}`;
+      else {
+        isPlain &&= needsNoRedaction.test(value);
+        members += `,"${name}":${isPlain ? `"${value}"` : JSON.stringify(value)}`;
+      }
+    }
+    const nowMs = Date.now();
+    if (nowMs !== newestTime.ms) {
+      newestTime.ms = nowMs;
+      newestTime.text = new Date(nowMs).toISOString();
+    }
+    const written = head + newestTime.text + middle + members + end;
+    stream.write(isPlain ? written : redactLine(written));
+  };
 }
 
 function prettyStream(destination: DestinationStream): DestinationStream {

@@ -1,5 +1,5 @@
 import type { BufferedMetricUpdate } from '@temporalio/worker';
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client';
 import {
   connectionStatuses,
   type ConnectionStatus,
@@ -11,6 +11,14 @@ import {
 import type { Clock } from './clock.ts';
 import type { CertificateExpiry } from './tls-files.ts';
 import { createSdkMetrics } from './sdk-metrics.ts';
+import {
+  createCounter,
+  createHistogram,
+  type CounterOf,
+  type HistogramOf,
+  type SeriesCounter,
+  type SeriesHistogram,
+} from './series.ts';
 
 const prefix = 'token_manager_';
 
@@ -33,15 +41,6 @@ export type SdkMeasurements = () => Iterable<BufferedMetricUpdate>;
 /** How many connections have each status; absent statuses have none. */
 export type ConnectionCounts = Partial<Record<ConnectionStatus, number>>;
 
-/** A series for each set of labels; the labels of every metric are bounded. */
-interface CounterOf<Labels> {
-  inc(labels: Labels): void;
-}
-
-interface HistogramOf<Labels> {
-  observe(labels: Labels, value: number): void;
-}
-
 /** Labels of one HTTP exchange: `route` is the template, never the path a caller chose. */
 export interface HttpLabels {
   method: string;
@@ -52,11 +51,11 @@ export interface HttpLabels {
 /** Everything this process counts. Rooms take the members they fill, as `Pick<Metrics, …>`. */
 export interface Metrics {
   /** `problem` is empty for an answer without one. */
-  httpRequests: CounterOf<HttpLabels & { problem: ProblemCode | '' }>;
-  httpRequestDurationSeconds: HistogramOf<HttpLabels>;
-  httpRequestSizeBytes: HistogramOf<HttpLabels>;
-  httpResponseSizeBytes: HistogramOf<HttpLabels>;
-  tokenReads: CounterOf<{ source: 'cache' | 'store' | 'refresh' | 'stale' }>;
+  httpRequests: SeriesCounter<HttpLabels & { problem: ProblemCode | '' }>;
+  httpRequestDurationSeconds: SeriesHistogram<HttpLabels>;
+  httpRequestSizeBytes: SeriesHistogram<HttpLabels>;
+  httpResponseSizeBytes: SeriesHistogram<HttpLabels>;
+  tokenReads: SeriesCounter<{ source: 'cache' | 'store' | 'refresh' | 'stale' }>;
   refreshes: CounterOf<{ provider: string; outcome: RefreshOutcome; trigger: RefreshTrigger }>;
   /** `queue`: from the request to the exchange; `provider`: the exchange; `commit`: storing its answer. */
   refreshDurationSeconds: HistogramOf<{
@@ -142,7 +141,7 @@ export function createMetrics(options: { subsystem: string }): Metrics {
       ['provider', 'phase'],
       durationBucketsSeconds,
     ),
-    refreshJoined: make.counter(
+    refreshJoined: make.plainCounter(
       'refresh_joined_total',
       'Callers that joined a refresh already running in this process.',
     ),
@@ -165,7 +164,7 @@ export function createMetrics(options: { subsystem: string }): Metrics {
       'refreshed_but_not_stored',
       'Tokens issued by a provider that PostgreSQL does not hold yet. Must be 0.',
     ),
-    unsealFailures: make.counter(
+    unsealFailures: make.plainCounter(
       'unseal_failures_total',
       'Sealed values that did not open for their owner. Must be 0.',
     ),
@@ -187,18 +186,20 @@ export function createMetrics(options: { subsystem: string }): Metrics {
 function createInstruments(registry: Registry) {
   const registers = [registry];
   return {
-    counter: <Name extends string = never>(
+    counter: <Labels extends object>(
       name: string,
       help: string,
-      labelNames: readonly Name[] = [],
-    ) => new Counter<Name>({ name: prefix + name, help, labelNames, registers }),
+      labelNames: readonly (keyof Labels & string)[],
+    ) => createCounter<Labels>(registry, { name: prefix + name, help, labelNames }),
+    plainCounter: (name: string, help: string) =>
+      new Counter({ name: prefix + name, help, registers }),
     gauge: (name: string, help: string) => new Gauge({ name: prefix + name, help, registers }),
-    histogram: <Name extends string>(
+    histogram: <Labels extends object>(
       name: string,
       help: string,
-      labelNames: readonly Name[],
+      labelNames: readonly (keyof Labels & string)[],
       buckets: number[],
-    ) => new Histogram<Name>({ name: prefix + name, help, labelNames, buckets, registers }),
+    ) => createHistogram<Labels>(registry, { name: prefix + name, help, labelNames, buckets }),
   };
 }
 

@@ -81,6 +81,7 @@ const silentLog: Logger = {
   warn: () => undefined,
   error: () => undefined,
   fatal: () => undefined,
+  prepare: () => () => undefined,
   child: () => silentLog,
 };
 const noMetrics = {
