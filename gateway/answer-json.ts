@@ -13,7 +13,19 @@ export function answerJson<
   body: Body,
   status: Status,
 ): Response & TypedResponse<JSONParsed<Body>, Status, 'json'> {
-  const text = JSON.stringify(body);
+  return answerText<Body, Status, Env>(c, JSON.stringify(body), status);
+}
+
+/** The same with a body that is written already. */
+export function answerText<
+  Body extends object,
+  Status extends ContentfulStatusCode,
+  Env extends GatewayEnv,
+>(
+  c: Context<Env>,
+  text: string,
+  status: Status,
+): Response & TypedResponse<JSONParsed<Body>, Status, 'json'> {
   c.set('responseBytes', Buffer.byteLength(text));
   const response: Response = c.body(text, status, { 'Content-Type': 'application/json' });
   // TypedResponse is a phantom: it tells the route's schema what `text` was written from.

@@ -1,6 +1,11 @@
 import { createMiddleware } from 'hono/factory';
-import type { Logger } from '../platform/log.ts';
-import { bindingsOf, type GatewayContext, type GatewayEnv } from './gateway-env.ts';
+import type { AuditTrail } from './audit-trail.ts';
+import {
+  bindingsOf,
+  type GatewayBindings,
+  type GatewayContext,
+  type GatewayEnv,
+} from './gateway-env.ts';
 import { loggableText } from './loggable-text.ts';
 import { accessOf } from './route-access.ts';
 import { routeTemplate } from './route-template.ts';
@@ -13,29 +18,28 @@ const addressMaxCharacters = 64;
 /** What says that somebody was refused, or asked for what may be somebody else's. */
 const refusals = new Set(['unauthenticated', 'forbidden', 'connection_not_found', 'app_not_found']);
 
-/**
- * One line, `audit: true`, for each token handed out, each write and each refusal: who, what, of which
- * connection or app, and how it ended. Names and ids only: never a token, key or body.
- */
-export function auditRequests(log: Pick<Logger, 'info'>) {
+/** Writes the line of those requests that the audit tells of. */
+export function auditRequests(trail: AuditTrail) {
   return createMiddleware<GatewayEnv>(async function auditRequests(c, next) {
     await next();
     if (!isAudited(c)) return;
     const caller = c.get('caller');
-    log.info(
-      {
-        caller: caller?.name,
-        ...(caller === undefined && { subjects: subjectsOf(c) }),
-        client_address: loggableText(bindingsOf(c).clientAddress ?? '', addressMaxCharacters),
-        action: `${c.req.method} ${routeTemplate(c)}`,
-        connection_id: c.get('connectionId'),
-        app_id: c.get('appId'),
-        outcome: c.get('problem') ?? 'done',
-        request_id: c.get('requestId'),
-      },
-      'audit',
-    );
+    trail.of(
+      `${c.req.method} ${routeTemplate(c)}`,
+      c.get('problem') ?? 'done',
+    )({
+      caller: caller?.name,
+      subjects: caller === undefined ? subjectsOf(c) : undefined,
+      clientAddress: loggedAddress(bindingsOf(c)),
+      connectionId: c.get('connectionId'),
+      appId: c.get('appId'),
+      requestId: c.get('requestId'),
+    });
   });
+}
+
+export function loggedAddress({ clientAddress = '' }: GatewayBindings): string {
+  return loggableText(clientAddress, addressMaxCharacters);
 }
 
 function isAudited(c: GatewayContext): boolean {

@@ -42,10 +42,15 @@ export async function composeGateway(composition: GatewayComposition): Promise<C
   const { host, port, metricsPort, metrics, checks, log } = composition;
   const readiness = createReadiness({ checks, required: ['postgres'] });
   const admission = createAdmission();
-  const app = createGateway({ ...composition, admission, readiness: readiness.current });
+  const { app, answerDirectly } = createGateway({
+    ...composition,
+    admission,
+    readiness: readiness.current,
+  });
   const http = createHttpServer({
     ...composition,
     ...composition.bufferSizes,
+    answerDirectly,
     fetch: (request, bindings) => app.fetch(request, bindings),
     onRefused({ code }) {
       const { status } = problemKinds[code];

@@ -15,6 +15,7 @@ import type { Readiness } from '../platform/readiness.ts';
 import { admitCallers } from './admit-callers.ts';
 import { createAdmission, overloaded, type Admission } from './admission.ts';
 import { auditRequests } from './audit-requests.ts';
+import { createAuditTrail } from './audit-trail.ts';
 import type { Callers } from './callers.ts';
 import { debugRequests } from './debug-requests.ts';
 import {
@@ -23,6 +24,7 @@ import {
   type GatewayContext,
   type GatewayEnv,
 } from './gateway-env.ts';
+import { createDirectReads, type AnswerDirectly } from './direct-reads.ts';
 import { inputValidation } from './input-faults.ts';
 import { observeRequests } from './observe-requests.ts';
 import { asTokenManagerError, createProblem } from './problem.ts';
@@ -30,6 +32,7 @@ import { readBody } from './read-body.ts';
 import type { RefreshEngine } from './refresh-engine.ts';
 import type { RevocationEngine } from './revocation-engine.ts';
 import { createRefreshFlights } from './refresh-flights.ts';
+import { createRequestRecords } from './request-records.ts';
 import { checkRouteAccess } from './route-access.ts';
 import { addAppRoutes } from './routes/apps.ts';
 import { addBuildRoute, type BuildInfo } from './routes/build.ts';
@@ -43,6 +46,7 @@ import { addProviderRoutes } from './routes/providers.ts';
 import { addTokenRoutes } from './routes/token.ts';
 import { createStoreOutage } from './store-outage.ts';
 import { createTokenCache } from './token-cache.ts';
+import { createTokenReads } from './token-reads.ts';
 import { createTokenService } from './token-service.ts';
 
 export interface GatewayDependencies {
@@ -62,7 +66,7 @@ export interface GatewayDependencies {
   databaseClock: DatabaseClock;
   /** Who may call, and what for. */
   callers: Callers;
-  log: Pick<Logger, 'info' | 'warn' | 'error' | 'child'>;
+  log: Pick<Logger, 'info' | 'warn' | 'error' | 'child' | 'prepare'>;
   metrics: Pick<
     Metrics,
     | 'httpRequests'
@@ -85,8 +89,14 @@ export interface GatewayDependencies {
   newRequestId?: () => string;
 }
 
-/** The gateway's HTTP surface as a value: `app.request(…)` answers without a socket. */
-export function createGateway(dependencies: GatewayDependencies): GatewayApp {
+export interface Gateway {
+  /** The whole HTTP surface as a value: `app.request(…)` answers without a socket. */
+  app: GatewayApp;
+  /** A shorter way for plain reads, which answers as the app does; for a server to ask first. */
+  answerDirectly: AnswerDirectly;
+}
+
+export function createGateway(dependencies: GatewayDependencies): Gateway {
   const {
     callers,
     clock,
@@ -104,13 +114,15 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   app.onError((thrown, c) => answerProblem(c, thrown, log));
   app.notFound((c) => answerProblem(c, new TokenManagerError('not_found'), log));
 
-  app.use(observeRequests({ clock, log, metrics, tracer, logHttpRequests, newRequestId }));
+  const records = createRequestRecords({ metrics, log, logHttpRequests });
+  const audit = createAuditTrail(log.child({ audit: true }, { level: 'info' }));
+  app.use(observeRequests({ clock, records, tracer, newRequestId }));
   const { debugRequests: debugMode = 'never' } = dependencies;
   if (debugMode !== 'never') {
     const debugLog = log.child({ debug_request: true }, { level: 'info' });
     app.use(debugRequests(debugMode, { clock, log: debugLog }));
   }
-  app.use(auditRequests(log.child({ audit: true }, { level: 'info' })));
+  app.use(auditRequests(audit));
   app.use(admitCallers(callers));
   app.use(readBody);
 
@@ -135,7 +147,8 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
     clock,
     databaseClock,
   });
-  addTokenRoutes(app, { tokenService, metrics });
+  const reads = createTokenReads(metrics);
+  addTokenRoutes(app, { tokenService, reads });
   addProbeRoutes(app, { readiness });
   addBuildRoute(app, { build });
   // The routes above answer from memory, or take their place when they need more; those below always
@@ -203,7 +216,18 @@ export function createGateway(dependencies: GatewayDependencies): GatewayApp {
   addDocumentRoutes(app, { version: build.version });
   checkRouteAccess(app);
   refuseOtherMethods(app);
-  return app;
+  const answerDirectly = createDirectReads({
+    tokenService,
+    callers,
+    clock,
+    tracer,
+    records,
+    audit,
+    reads,
+    newRequestId,
+    debugMode,
+  });
+  return { app, answerDirectly };
 }
 
 /** Every path that is known answers 405 with Allow to the methods it does not take. */

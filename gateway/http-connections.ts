@@ -25,8 +25,8 @@ export interface HttpConnections {
   addHandshake(socket: Socket): void;
   add(socket: Socket, facts: Pick<HttpConnection, 'bindings' | 'isLast'>): void;
   bindings(socket: Socket): GatewayBindings | undefined;
-  /** Counts a request until its response is closed. */
-  begin(request: IncomingMessage, response: ServerResponse): void;
+  /** Counts a request until its response is closed. Undefined for a connection that is not known any more. */
+  begin(request: IncomingMessage, response: ServerResponse): GatewayBindings | undefined;
   /** Whether a response has begun, so that no other bytes may be written. */
   hasBegunResponse(socket: Socket): boolean;
   /** From now on every answer, also one that is under way, ends its connection. */
@@ -55,15 +55,16 @@ export function createHttpConnections(monotonicMs: () => number): HttpConnection
     socket.on('close', () => connections.delete(socket));
   }
 
-  function begin({ socket }: IncomingMessage, response: ServerResponse): void {
+  function begin({ socket }: IncomingMessage, response: ServerResponse) {
     const connection = connections.get(socket);
-    if (connection === undefined) return;
+    if (connection === undefined) return undefined;
     connection.responses.add(response);
     if (drainingSinceMs !== undefined || connection.isLast()) endAfter(response);
     response.on('close', () => {
       connection.responses.delete(response);
       connection.idleSinceMs = monotonicMs();
     });
+    return connection.bindings;
   }
 
   return {

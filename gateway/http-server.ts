@@ -9,6 +9,7 @@ import type { Clock } from '../platform/clock.ts';
 import type { TlsSource } from '../platform/tls-source.ts';
 import { notHttp, problemOfClientError, writeProblem } from './client-error.ts';
 import { identityOfCertificate } from './client-identity.ts';
+import type { AnswerDirectly } from './direct-reads.ts';
 import type { GatewayBindings } from './gateway-env.ts';
 import { createHttpConnections } from './http-connections.ts';
 import { drainLimitMs, httpLimits, type HttpLimits } from './http-limits.ts';
@@ -36,6 +37,8 @@ export interface HttpServer {
 
 interface HttpServerOptions extends BufferSizes {
   fetch: (request: Request, bindings: GatewayBindings) => Response | Promise<Response>;
+  /** Asked before `fetch`. Absent: everything goes there. */
+  answerDirectly?: AnswerDirectly;
   clock: Clock;
   /** Absent: plain HTTP. With a client bundle only clients whose certificates it accepts get in. */
   tls?: TlsSource | undefined;
@@ -54,7 +57,7 @@ interface HttpServerOptions extends BufferSizes {
  * refuses before the app sees it gets its problem here.
  */
 export function createHttpServer(options: HttpServerOptions): HttpServer {
-  const { fetch, clock, tls, onRefused } = options;
+  const { fetch, answerDirectly, clock, tls, onRefused } = options;
   const limits = { ...httpLimits, ...options.limits };
   const connections = createHttpConnections(() => clock.monotonicMs());
 
@@ -94,9 +97,12 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   server.maxConnections = limits.connections + limits.connectionsBeyond;
 
   server.on('request', (request, response) => {
-    connections.begin(request, response);
+    const bindings = connections.begin(request, response);
     // The listener answers its own failures, so there is nobody left to tell.
-    void listener(request, response);
+    const leave = () => void listener(request, response);
+    const isAnswered =
+      bindings !== undefined && answerDirectly?.(request, response, bindings, leave) === true;
+    if (!isAnswered) leave();
   });
   // An expectation that is not known may be ignored (RFC 9110 section 10.1.1).
   server.on('checkExpectation', (request, response) => server.emit('request', request, response));

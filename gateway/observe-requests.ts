@@ -1,9 +1,9 @@
 import { createMiddleware } from 'hono/factory';
 import type { Clock } from '../platform/clock.ts';
-import type { Logger } from '../platform/log.ts';
-import type { Metrics } from '../platform/metrics.ts';
+import type { HttpLabels } from '../platform/metrics.ts';
 import type { Tracer } from '../platform/tracer.ts';
 import type { GatewayEnv } from './gateway-env.ts';
+import type { RequestRecords } from './request-records.ts';
 import { routeTemplate } from './route-template.ts';
 
 /** A caller's own request id is taken over when it is no longer than this and plainly printable. */
@@ -11,26 +11,16 @@ const requestIdPattern = /^[A-Za-z0-9._~:+/=@-]{1,128}$/;
 
 const knownMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']);
 
-type HttpMetrics = Pick<
-  Metrics,
-  'httpRequests' | 'httpRequestDurationSeconds' | 'httpRequestSizeBytes' | 'httpResponseSizeBytes'
->;
-
 interface ObserverDependencies {
   clock: Clock;
-  log: Pick<Logger, 'info'>;
-  metrics: HttpMetrics;
+  records: RequestRecords;
   tracer: Pick<Tracer, 'start'>;
-  logHttpRequests: boolean;
   newRequestId: () => string;
 }
 
-/**
- * Gives every request its id, counts it and writes its one log line. Labels and the line hold the
- * route's template, never the path, the query or a body, so they stay bounded and free of secrets.
- */
+/** Gives every request its id and its span, and records it. */
 export function observeRequests(dependencies: ObserverDependencies) {
-  const { clock, log, metrics, tracer, logHttpRequests, newRequestId } = dependencies;
+  const { clock, records, tracer, newRequestId } = dependencies;
   return createMiddleware<GatewayEnv>(async function observeRequests(c, next) {
     const startedMs = clock.monotonicMs();
     const requestId = requestIdOf(c.req.header('X-Request-Id')) ?? newRequestId();
@@ -53,37 +43,33 @@ export function observeRequests(dependencies: ObserverDependencies) {
       route: routeTemplate(c),
       status: c.res.status,
     };
-    const problem = c.get('problem');
-    metrics.httpRequests.inc({ ...request, problem: problem ?? '' });
-    metrics.httpRequestDurationSeconds.observe(request, durationSeconds);
-    metrics.httpRequestSizeBytes.observe(request, c.get('requestBytes') ?? 0);
-    metrics.httpResponseSizeBytes.observe(request, c.get('responseBytes') ?? 0);
-    span.end({
-      name: `${request.method} ${request.route}`,
-      attributes: {
-        'http.request.method': request.method,
-        'http.route': request.route,
-        'http.response.status_code': request.status,
-        'token_manager.request_id': requestId,
-      },
-      isError: request.status >= 500,
+    records.of({ ...request, problem: c.get('problem') })({
+      durationSeconds,
+      requestBytes: c.get('requestBytes') ?? 0,
+      responseBytes: c.get('responseBytes') ?? 0,
+      requestId,
+      traceId: span.traceId,
+      connectionId: c.get('connectionId'),
     });
-    if (logHttpRequests) {
-      log.info(
-        {
-          ...request,
-          duration_ms: Math.round(durationSeconds * 1_000_000) / 1_000,
-          request_id: requestId,
-          trace_id: span.traceId,
-          connection_id: c.get('connectionId'),
-          problem,
-        },
-        'request',
-      );
-    }
+    span.end(requestEnding(request, requestId));
   });
 }
 
-function requestIdOf(header: string | undefined): string | undefined {
+/** How the span of a request ends. */
+export function requestEnding({ method, route, status }: HttpLabels, requestId: string) {
+  return {
+    name: `${method} ${route}`,
+    attributes: {
+      'http.request.method': method,
+      'http.route': route,
+      'http.response.status_code': status,
+      'token_manager.request_id': requestId,
+    },
+    isError: status >= 500,
+  };
+}
+
+/** Undefined: the request gets one of ours. */
+export function requestIdOf(header: string | undefined): string | undefined {
   return header !== undefined && requestIdPattern.test(header) ? header : undefined;
 }

@@ -6,12 +6,15 @@ import type { TokenNotices } from '../connections/token-notices.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import type { Secret } from '../platform/secret.ts';
 import type { StoreOutage } from './store-outage.ts';
+import type { TokenText } from './token-text.ts';
 
 export const cachedTokensMax = 100_000;
 /** Room for that many of the usual size; long tokens or much metadata leave room for fewer. */
 const cachedBytesMax = 512 * 1_024 * 1_024;
 /** In memory the facts take about this much more than as JSON. */
 const bytesPerJsonCharacter = 2;
+/** The token lies there once more in the text of its answer. */
+const timesHeld = 2;
 
 /** After it has ended to answer by itself, an entry is kept so much longer for an outage of PostgreSQL. */
 const staleServiceMs = 300_000;
@@ -21,6 +24,8 @@ const sweepEveryMs = 10_000;
 export interface HeldToken {
   connection: Connection;
   accessToken: Secret;
+  /** How it is answered, once it was. */
+  text: TokenText | undefined;
 }
 
 export interface TokenCache {
@@ -138,8 +143,10 @@ export function createTokenCache(dependencies: {
   ): void {
     if (select.isOvertaken) return;
     const { readAtMs, session } = select;
-    const size = sealedBytes + bytesPerJsonCharacter * JSON.stringify(connection).length;
-    entries.set(connectionId, { connection, accessToken, readAtMs, session }, { size });
+    const size =
+      timesHeld * sealedBytes + bytesPerJsonCharacter * JSON.stringify(connection).length;
+    const entry = { connection, accessToken, text: undefined, readAtMs, session };
+    entries.set(connectionId, entry, { size });
     sweep ??= setTimeout(forgetOld, sweepEveryMs).unref();
   }
 

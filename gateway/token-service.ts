@@ -9,7 +9,6 @@ import { forcedRefreshWaitMs, isForcedRefresh } from '../connections/forced-refr
 import { isInsideMargin, satisfiesDemand, type Demand } from '../connections/freshness.ts';
 import type { TokenReading, VisibleTenants } from '../connections/registry.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
-import type { Secret } from '../platform/secret.ts';
 import { overloaded, type Admission } from './admission.ts';
 import { isVisible } from './caller.ts';
 import { awaitFlight } from './await-flight.ts';
@@ -21,6 +20,7 @@ import {
   refreshObstacle,
 } from '../connections/refresh-obstacle.ts';
 import type { HeldToken, TokenCache } from './token-cache.ts';
+import { TokenText } from './token-text.ts';
 import {
   isEnoughUnread,
   readDemand,
@@ -31,31 +31,33 @@ import {
 /** A refresh that ended in success but not newer than the caller needs is followed by one more. */
 const flightsPerCall = 2;
 
-export interface TokenRequest extends AskedDemand {
+/** Of a read that asks for nothing but a valid token. */
+export interface PlainRead {
   connectionId: string;
   /** A connection of another tenant is as if it were not there. */
   visibleTo: VisibleTenants;
   /** Whether the caller may ask for a newer token than a valid one. */
   mayInsist: boolean;
-  /** 0 to 60, from the arrival of the call; 0 starts a refresh and answers at once. */
-  waitSeconds: number;
   /** False for HEAD: answers from the row alone and starts nothing. */
   mayRefresh: boolean;
   /** A token that may trail the row by TOKEN_CACHE_SECONDS will do, so far as it satisfies the demand. */
   mayTrail: boolean;
   /** Nothing may be asked of PostgreSQL for it, for there are too many connections. */
   memoryOnly: boolean;
-  /** Aborted when the caller goes away; asked for only if the call has to wait. */
-  callerSignal: () => AbortSignal;
   /** Of the request, W3C Trace Context. */
   traceparent: string;
 }
 
+export interface TokenRequest extends PlainRead, AskedDemand {
+  /** 0 to 60, from the arrival of the call; 0 starts a refresh and answers at once. */
+  waitSeconds: number;
+  /** Aborted when the caller goes away; asked for only if the call has to wait. */
+  callerSignal: () => AbortSignal;
+}
+
 export interface TokenAnswer {
-  connection: Connection;
-  accessToken: Secret;
-  /** The version is above the one current when the call arrived. */
-  refreshed: boolean;
+  /** What is answered. */
+  text: TokenText;
   /** The database's time that the answer was judged by. */
   now: Date;
   /** `refresh`: the call waited for one; `stale`: PostgreSQL is away. */
@@ -65,6 +67,11 @@ export interface TokenAnswer {
 export interface TokenService {
   /** Throws every problem of docs/http.md, `store_unavailable`, `overloaded`, `input_validation`. */
   readToken(request: TokenRequest): Promise<TokenAnswer>;
+  /**
+   * What memory has, at once, or one SELECT; undefined where that does not do, whatever the reason:
+   * `readToken` knows what to do or say then. Never throws or rejects.
+   */
+  readAtOnce(request: PlainRead): TokenAnswer | Promise<TokenAnswer | undefined> | undefined;
 }
 
 interface TokenServiceDependencies {
@@ -94,17 +101,39 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   const { tokenCache, flights, admission, clock, databaseClock } = dependencies;
 
   async function readToken(request: TokenRequest): Promise<TokenAnswer> {
-    const cached = request.mayTrail ? tokenCache.find(request.connectionId) : undefined;
-    // Another tenant's entry is passed over: that it is in memory would show in the time of the answer.
-    if (cached !== undefined && isVisible(cached.connection.tenantId, request.visibleTo)) {
-      const now = databaseClock.now();
-      if (isEnoughUnread(request, cached.connection, now)) {
-        refreshBehind(request, cached.connection, now);
-        return heldAnswer(cached, now, 'cache');
-      }
-    }
+    const remembered = readMemory(request);
+    if (remembered !== undefined) return remembered;
     if (request.memoryOnly) throw overloaded();
     return admission.work(() => readStored(request));
+  }
+
+  function readAtOnce(request: PlainRead) {
+    const remembered = readMemory(request);
+    if (remembered !== undefined) return remembered;
+    if (request.memoryOnly) return undefined;
+    return admission.work(() => readOnce(request)).catch(() => undefined);
+  }
+
+  function readMemory(request: PlainRead & AskedDemand): TokenAnswer | undefined {
+    const cached = request.mayTrail ? tokenCache.find(request.connectionId) : undefined;
+    // Another tenant's entry is passed over: that it is in memory would show in the time of the answer.
+    if (cached === undefined || !isVisible(cached.connection.tenantId, request.visibleTo)) {
+      return undefined;
+    }
+    const now = databaseClock.now();
+    if (!isEnoughUnread(request, cached.connection, now)) return undefined;
+    refreshBehind(request, cached.connection, now);
+    return heldAnswer(cached, now, 'cache');
+  }
+
+  async function readOnce(request: PlainRead): Promise<TokenAnswer | undefined> {
+    const reading = await readRow(request, request.mayTrail);
+    const { connection } = reading;
+    const now = databaseClock.now();
+    // It asks for no more than a valid token, so the version at its arrival is nothing to it.
+    if (!satisfiesDemand(connection, {}, connection.tokenVersion, now)) return undefined;
+    refreshBehind(request, connection, now);
+    return answerOf(reading, { refreshed: false, now, source: 'store' });
   }
 
   async function readStored(request: TokenRequest): Promise<TokenAnswer> {
@@ -207,7 +236,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   }
 
   /** Past its due time but valid: answered now, and refreshed once per connection and process. */
-  function refreshBehind(request: TokenRequest, connection: Connection, now: Date): void {
+  function refreshBehind(request: PlainRead, connection: Connection, now: Date): void {
     if (!request.mayRefresh || !isInsideMargin(connection, now)) return;
     const status = connectionStatus(connection, now);
     if ((status !== 'active' && status !== 'uncertain') || !isRefreshable(connection)) return;
@@ -223,7 +252,10 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   }
 
   /** With `mayTrail`, a row read just before the call will do if it satisfies the demand. */
-  async function readRow(request: TokenRequest, mayTrail: boolean): Promise<TokenReading> {
+  async function readRow(
+    request: PlainRead & AskedDemand,
+    mayTrail: boolean,
+  ): Promise<TokenReading> {
     const { connectionId, visibleTo } = request;
     const maySee = (connection: Connection) => isVisible(connection.tenantId, visibleTo);
     const suffices = (connection: Connection) =>
@@ -256,17 +288,11 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     call: Call,
     source: TokenAnswer['source'],
   ): Promise<TokenAnswer> {
-    const { connection } = reading;
-    return {
-      connection,
-      accessToken: await reading.open(),
-      refreshed: connection.tokenVersion > call.versionAtArrival,
-      now: databaseClock.now(),
-      source,
-    };
+    const refreshed = reading.connection.tokenVersion > call.versionAtArrival;
+    return answerOf(reading, { refreshed, now: databaseClock.now(), source });
   }
 
-  return { readToken };
+  return { readToken, readAtOnce };
 }
 
 /** The next version cannot have been handed out: to ask for it is to force a refresh. */
@@ -280,13 +306,23 @@ function refuseInsisting({ mayInsist, minTokenVersion }: TokenRequest, connectio
   }
 }
 
+async function answerOf(
+  reading: TokenReading,
+  { refreshed, now, source }: { refreshed: boolean; now: Date; source: TokenAnswer['source'] },
+): Promise<TokenAnswer> {
+  const { connection } = reading;
+  const accessToken = await reading.open();
+  return { text: new TokenText({ connection, accessToken, refreshed, now }), now, source };
+}
+
+/** The text is made for the first who reads it from memory; many entries are never read again. */
 function heldAnswer(held: HeldToken, now: Date, source: 'cache' | 'stale'): TokenAnswer {
-  const { connection, accessToken } = held;
-  return { connection, accessToken, refreshed: false, now, source };
+  held.text ??= new TokenText({ ...held, refreshed: false, now });
+  return { text: held.text, now, source };
 }
 
 function refreshRequest(
-  { traceparent }: TokenRequest,
+  { traceparent }: PlainRead,
   connection: Connection,
   wanted: Pick<RefreshRequest, 'newerThan' | 'trigger' | 'requestedAt'>,
 ): RefreshRequest {

@@ -1,8 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { connectionStatus } from '../../connections/connection.ts';
-import type { Metrics } from '../../platform/metrics.ts';
 import { callerOf, requireScope } from '../admit-callers.ts';
-import { answerJson } from '../answer-json.ts';
+import { answerText } from '../answer-json.ts';
 import {
   answeredInstant,
   connectionParams,
@@ -11,10 +9,16 @@ import {
   wholeJsonNumber,
   wholeNumber,
 } from '../fields.ts';
-import { isMemoryOnly, type GatewayApp, type GatewayContext } from '../gateway-env.ts';
+import {
+  isMemoryOnly,
+  type GatewayApp,
+  type GatewayContext,
+  type GatewayEnv,
+} from '../gateway-env.ts';
 import { present } from '../present.ts';
 import { problemResponses, problemsOfBodies, problemsOfCallers } from '../problem-responses.ts';
 import { scopes } from '../security-schemes.ts';
+import type { TokenReads } from '../token-reads.ts';
 import type { TokenAnswer, TokenService } from '../token-service.ts';
 
 const waitMaxSeconds = 60;
@@ -44,6 +48,8 @@ const tokenAnswer = z
       .openapi({ description: 'What the connection holds beside its tokens.' }),
   })
   .openapi('Token');
+
+type TokenBody = z.infer<typeof tokenAnswer>;
 
 const tokenExample = {
   connection_id: 'acme-salesforce',
@@ -167,7 +173,7 @@ const refreshTokenRoute = createRoute({
  */
 export function addTokenRoutes(
   app: GatewayApp,
-  { tokenService, metrics }: { tokenService: TokenService; metrics: Pick<Metrics, 'tokenReads'> },
+  { tokenService, reads }: { tokenService: TokenService; reads: TokenReads },
 ): void {
   app.openapi(readTokenRoute, async (c) => {
     const { id } = c.req.valid('param');
@@ -182,9 +188,9 @@ export function addTokenRoutes(
       mayRefresh: c.req.method !== 'HEAD',
       mayTrail: true,
     });
-    if (c.req.method !== 'HEAD') metrics.tokenReads.inc({ source: answer.source });
+    if (c.req.method !== 'HEAD') reads.count(answer.source);
     noteSource(c, answer);
-    return answerJson(c, describeToken(answer), 200);
+    return answerText<TokenBody, 200, GatewayEnv>(c, answer.text.at(answer.now), 200);
   });
 
   app.openapi(refreshTokenRoute, async (c) => {
@@ -205,9 +211,9 @@ export function addTokenRoutes(
       mayRefresh: true,
       mayTrail: false,
     });
-    metrics.tokenReads.inc({ source: answer.source });
+    reads.count(answer.source);
     noteSource(c, answer);
-    return answerJson(c, describeToken(answer), 200);
+    return answerText<TokenBody, 200, GatewayEnv>(c, answer.text.at(answer.now), 200);
   });
 }
 
@@ -228,23 +234,4 @@ function callOf(c: GatewayContext, connectionId: string, waitSeconds = waitDefau
 function noteSource(c: GatewayContext, { source }: TokenAnswer): void {
   const debug = c.get('debug');
   if (debug !== undefined) debug.tokenSource = source;
-}
-
-function describeToken({ connection, accessToken, refreshed, now }: TokenAnswer) {
-  const { expiresAt } = connection;
-  return {
-    connection_id: connection.id,
-    access_token: accessToken.reveal(),
-    token_type: connection.tokenType,
-    expires_at: expiresAt?.toISOString() ?? null,
-    expires_in:
-      expiresAt === null
-        ? null
-        : Math.max(0, Math.floor((expiresAt.getTime() - now.getTime()) / 1_000)),
-    scope: connection.scope,
-    token_version: connection.tokenVersion,
-    refreshed,
-    connection_status: connectionStatus(connection, now),
-    metadata: connection.metadata,
-  };
 }

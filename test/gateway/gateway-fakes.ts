@@ -281,7 +281,7 @@ export function createFakeGateway(options: FakeOptions = {}) {
     logHttpRequests: true,
     ...replaced,
   };
-  const app = createGateway(dependencies);
+  const { app } = createGateway(dependencies);
   return {
     app,
     dependencies,

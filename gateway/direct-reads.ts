@@ -1,0 +1,157 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { identifierPattern } from '../client/contract.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { DebugRequests } from '../platform/config.ts';
+import type { Tracer } from '../platform/tracer.ts';
+import { loggedAddress } from './audit-requests.ts';
+import type { AuditTrail } from './audit-trail.ts';
+import type { Caller } from './caller.ts';
+import type { Callers } from './callers.ts';
+import type { GatewayBindings } from './gateway-env.ts';
+import { requestEnding, requestIdOf } from './observe-requests.ts';
+import type { RequestRecords } from './request-records.ts';
+import type { TokenReads } from './token-reads.ts';
+import type { TokenAnswer, TokenService } from './token-service.ts';
+
+const pathStart = '/v1/connections/';
+const pathEnd = '/token';
+const route = '/v1/connections/{id}/token';
+/** A Host that is another is for whoever builds an address of it to judge. */
+const plainHostPattern = /^[A-Za-z0-9.-]{1,255}(?::\d{1,5})?$/;
+
+/**
+ * Answers a request, or returns false and leaves it, untouched, to the app. With `leave` it does so later:
+ * that is called where it turned out not to be able to answer.
+ */
+export type AnswerDirectly = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  bindings: GatewayBindings,
+  leave: () => void,
+) => boolean;
+
+/**
+ * The read that callers make a million times, answered by Node's own request and response: `GET` of a token
+ * without a query, of a caller who may have it, where memory or one SELECT has what does. The rest, and
+ * whatever is wrong with a request, goes through the app, which answers this one alike.
+ */
+export function createDirectReads(dependencies: {
+  tokenService: TokenService;
+  callers: Callers;
+  clock: Clock;
+  tracer: Pick<Tracer, 'start'>;
+  records: RequestRecords;
+  audit: AuditTrail;
+  reads: TokenReads;
+  newRequestId: () => string;
+  /** Requests that may be logged at length go through the app. */
+  debugMode: DebugRequests;
+}): AnswerDirectly {
+  const { tokenService, callers, clock, tracer, newRequestId, reads, debugMode } = dependencies;
+  const record = dependencies.records.of({ method: 'GET', route, status: 200, problem: undefined });
+  const audit = dependencies.audit.of(`GET ${route}`, 'done');
+
+  return (request, response, bindings, leave) => {
+    const connectionId = connectionIdOf(request);
+    if (connectionId === undefined) return false;
+    const { headers } = request;
+    if (debugMode === 'always') return false;
+    if (debugMode === 'asked' && headers['x-debug-request'] !== undefined) return false;
+    const caller = callerOf(callers, bindings, headers.authorization);
+    if (caller === undefined) return false;
+
+    const startedMs = clock.monotonicMs();
+    const requestId = requestIdOf(textOf(headers['x-request-id'])) ?? newRequestId();
+    const span = tracer.start('GET', { kind: 'server', parent: textOf(headers['traceparent']) });
+
+    function answer(read: TokenAnswer): void {
+      const body = read.text.at(read.now);
+      const responseBytes = Buffer.byteLength(body);
+      reads.count(read.source);
+      audit({
+        caller: caller?.name,
+        subjects: undefined,
+        clientAddress: loggedAddress(bindings),
+        connectionId,
+        appId: undefined,
+        requestId,
+      });
+      // Names and values in turn: Node takes these as they are.
+      response.writeHead(200, [
+        'X-Request-Id',
+        requestId,
+        'traceparent',
+        span.traceparent,
+        'Cache-Control',
+        'no-store',
+        'Content-Type',
+        'application/json',
+        'Content-Length',
+        String(responseBytes),
+      ]);
+      response.end(body);
+      const durationSeconds = (clock.monotonicMs() - startedMs) / 1_000;
+      const { traceId } = span;
+      record({
+        durationSeconds,
+        requestBytes: 0,
+        responseBytes,
+        requestId,
+        traceId,
+        connectionId,
+      });
+      span.end(requestEnding({ method: 'GET', route, status: 200 }, requestId));
+    }
+
+    const read = tokenService.readAtOnce({
+      connectionId,
+      visibleTo: caller.tenants,
+      mayInsist: caller.scopes.has('tokens:refresh'),
+      mayRefresh: true,
+      mayTrail: true,
+      memoryOnly: bindings.memoryOnly === true,
+      traceparent: span.traceparent,
+    });
+    if (read === undefined) return false;
+    if (!(read instanceof Promise)) {
+      answer(read);
+      return true;
+    }
+    void read.then((later) => {
+      if (later === undefined) leave();
+      else answer(later);
+    });
+    return true;
+  };
+}
+
+/** Of a request that is nothing but a read; undefined for every other. */
+function connectionIdOf(request: IncomingMessage): string | undefined {
+  const { method, url = '', headers } = request;
+  if (method !== 'GET' || !url.startsWith(pathStart) || !url.endsWith(pathEnd)) return undefined;
+  const connectionId = url.slice(pathStart.length, -pathEnd.length);
+  if (!identifierPattern.test(connectionId)) return undefined;
+  if (headers.host === undefined || !plainHostPattern.test(headers.host)) return undefined;
+  const hasBody =
+    headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
+  return hasBody || headers.expect !== undefined ? undefined : connectionId;
+}
+
+/** Undefined for whoever the app will refuse. */
+function callerOf(
+  callers: Callers,
+  { clientIdentity }: GatewayBindings,
+  authorization: string | undefined,
+): Caller | undefined {
+  try {
+    const caller = callers.identify({ clientIdentity, authorization });
+    return caller.scopes.has('tokens:read') ? caller : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A header that comes twice is for the app to judge. */
+function textOf(header: string | string[] | undefined): string | undefined {
+  return typeof header === 'string' ? header : undefined;
+}

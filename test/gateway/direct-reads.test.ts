@@ -1,0 +1,149 @@
+import { inspect } from 'node:util';
+import { describe, expect, it } from 'vitest';
+import { TokenManagerError } from '../../client/contract.ts';
+import type { PolicyCaller } from '../../gateway/caller-policy.ts';
+import { createKeyCallers, keyHashOf } from '../../gateway/callers.ts';
+import { TokenText } from '../../gateway/token-text.ts';
+import { Secret } from '../../platform/secret.ts';
+import { policyCaller, policyOf, withKey } from './caller-fixtures.ts';
+import { createComposer } from './compose-for-test.ts';
+import { connectionRow, expired, refreshRow } from './gateway-fakes.ts';
+
+const path = '/v1/connections/c1/token';
+/** What sends the same request through the app. */
+const throughApp = `${path}?wait_seconds=10`;
+const compose = createComposer();
+const notices = { session: () => 1, subscribe: () => () => undefined };
+const cached = { tokenCache: { seconds: 300, notices } };
+const policy = (changes: Partial<PolicyCaller> = {}) =>
+  policyOf(policyCaller({ key_hashes: [keyHashOf('key')], ...changes }));
+const everywhere = policy();
+const known = { callers: createKeyCallers(() => everywhere) };
+
+const url = ({ gateway }: Awaited<ReturnType<typeof compose>>, target = path) =>
+  `${gateway.url}${target}`;
+
+async function read(address: string, headers: Record<string, string> = {}) {
+  const response = await fetch(address, { headers: { ...withKey.headers, ...headers } });
+  return { response, text: await response.text() };
+}
+
+/** Members of a log line without those that differ from one request to the next. */
+function namesOf(line: string): string[] {
+  return Object.keys(JSON.parse(line) as object).sort();
+}
+
+describe('a plain read is answered as the app answers it', () => {
+  it.each([
+    ['from memory', 2],
+    ['by a SELECT', 1],
+  ])('%s', async (_what, reads) => {
+    const composed = await compose({ ...cached, ...known });
+    if (reads === 2) await read(url(composed));
+    composed.lines.length = 0;
+    const direct = await read(url(composed));
+    const ofDirect = composed.lines.splice(0);
+    const byApp = await read(url(composed, throughApp));
+    const ofApp = composed.lines.splice(0);
+
+    expect(direct.response.status).toBe(200);
+    expect(direct.text).toBe(byApp.text);
+    const headers = (answer: typeof direct) =>
+      [...answer.response.headers].map(([name, value]) =>
+        ['date', 'x-request-id', 'traceparent'].includes(name) ? name : `${name}: ${value}`,
+      );
+    expect(headers(direct).sort()).toEqual(headers(byApp).sort());
+    expect(ofDirect).toHaveLength(2);
+    expect(ofDirect.map(namesOf).sort()).toEqual(ofApp.map(namesOf).sort());
+    const stable = (line: string) => {
+      const { action, outcome, caller, client_address, connection_id, method, route, status } =
+        JSON.parse(line) as Record<string, unknown>;
+      return { action, outcome, caller, client_address, connection_id, method, route, status };
+    };
+    expect(ofDirect.map(stable)).toEqual(expect.arrayContaining(ofApp.map(stable)));
+  });
+
+  it('and counted once each', async () => {
+    const composed = await compose({ ...cached, ...known });
+    await read(url(composed));
+    await read(url(composed));
+    await read(url(composed, throughApp));
+    const { body } = await composed.metrics.page();
+    expect(body).toMatch(/http_requests_total\{method="GET",route="[^"]+token",status="200".*\} 3/);
+    expect(body).toMatch(/http_request_duration_seconds_count\{.*status="200".*\} 3/);
+    expect(body).toMatch(/token_reads_total\{source="store".*\} 1/);
+    expect(body).toMatch(/token_reads_total\{source="cache".*\} 2/);
+  });
+
+  it('with the caller’s request id and trace', async () => {
+    const composed = await compose({ ...cached, ...known });
+    const traceparent = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01';
+    const { response } = await read(url(composed), { 'X-Request-Id': 'r-1', traceparent });
+    expect(response.headers.get('X-Request-Id')).toBe('r-1');
+    expect(response.headers.get('traceparent')).toBe(traceparent);
+    expect(composed.lines.join('')).toContain('"request_id":"r-1"');
+  });
+});
+
+describe('everything else is left to the app', () => {
+  it.each([
+    ['no key', { Authorization: '' }, 401, 'unauthenticated'],
+    ['a key of nobody', { Authorization: 'Bearer tm_nobody' }, 401, 'unauthenticated'],
+  ])('%s', async (_what, headers, status, code) => {
+    const composed = await compose({ ...cached, ...known });
+    await read(url(composed));
+    const { response, text } = await read(url(composed), headers);
+    expect(response.status).toBe(status);
+    expect(text).toContain(code);
+    expect(response.headers.get('WWW-Authenticate')).toContain('Bearer');
+  });
+
+  it('a caller without the scope, and one of another tenant, even if memory has it', async () => {
+    const scopeless = policy({ scopes: ['connections:read'] });
+    const scoped = await compose({ ...cached, callers: createKeyCallers(() => scopeless) });
+    expect((await read(url(scoped))).text).toContain('"forbidden"');
+    let current = everywhere;
+    const composed = await compose({ ...cached, callers: createKeyCallers(() => current) });
+    expect((await read(url(composed))).response.status).toBe(200);
+    current = policy({ tenants: ['t2'] });
+    const { response, text } = await read(url(composed));
+    expect(response.status).toBe(404);
+    expect(text).toContain('connection_not_found');
+  });
+
+  it('an expired token, which is refreshed, once', async () => {
+    const composed = await compose({ ...cached, ...known, row: connectionRow(expired) });
+    composed.engine.respond = () => Promise.resolve(refreshRow(composed.rows));
+    const { response, text } = await read(url(composed));
+    expect(response.status).toBe(200);
+    expect(JSON.parse(text)).toMatchObject({ refreshed: true, token_version: 8 });
+    expect(composed.lines.filter((line) => line.includes('"audit":true'))).toHaveLength(1);
+  });
+
+  it('a connection that is not there, and a store that is away', async () => {
+    const composed = await compose({ ...known });
+    expect((await read(url(composed, '/v1/connections/c9/token'))).response.status).toBe(404);
+    composed.state.readsFail = new TokenManagerError('store_unavailable');
+    expect((await read(url(composed))).response.status).toBe(503);
+  });
+
+  it('a request that may be logged at length', async () => {
+    const composed = await compose({ ...cached, ...known, debugRequests: 'asked' });
+    await read(url(composed), { 'X-Debug-Request': 'true' });
+    expect(composed.lines.join('')).toContain('"debug_request":true');
+    await read(url(composed));
+    expect(composed.lines.filter((line) => line.includes('"debug_request":true'))).toHaveLength(1);
+  });
+});
+
+it('a text that holds a token prints as a secret does', () => {
+  const text = new TokenText({
+    connection: connectionRow(),
+    accessToken: new Secret('planted'),
+    refreshed: false,
+    now: new Date(0),
+  });
+  expect(text.at(new Date(0))).toContain('planted');
+  expect(inspect({ text }, { depth: 9, showHidden: true })).not.toContain('planted');
+  expect(JSON.stringify({ text })).not.toContain('planted');
+});
