@@ -14,6 +14,8 @@ const resultsFile = join('.token-manager', 'cache', 'test-results.json');
 /** The seed stays, so that a change is judged by the same faults as the one before it. */
 const enduranceOptions = ['--minutes', '2', '--connections', '120', '--seed', '5', '--quiet'];
 
+const guardOptions = ['--quick', '--guard', '--only', 'hot_read_to_bare_hono,stampede_exchanges'];
+
 /** Quiet checks show what they said only when they fail; the tests report as they go. */
 const checks = [
   { name: 'formatting', run: ['prettier', '--check', '--log-level', 'warn', '.'] },
@@ -42,7 +44,21 @@ export function runChecks(root) {
   passed += again.passed;
   if (again.failed > 0) return { passed, failed: again.failed };
   const endurance = runEndurance(root);
-  return { passed: passed + endurance.passed, failed: endurance.failed };
+  passed += endurance.passed;
+  if (endurance.failed > 0) return { passed, failed: endurance.failed };
+  const bench = runBenchGuard(root);
+  return { passed: passed + bench.passed, failed: bench.failed };
+}
+
+/** Whether something has become much slower: ratios with generous margins, no times. */
+function runBenchGuard(root) {
+  console.log('benchmark guard …');
+  const program = join('bench', 'run.ts');
+  const { status } = spawnSync(process.execPath, ['--import', 'tsx', program, ...guardOptions], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  return status === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
 }
 
 /** Two minutes of faults, at the end because nothing else shall share the machine with them. */

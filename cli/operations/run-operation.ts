@@ -104,7 +104,7 @@ async function withOperations(
       taskQueue: config.temporal.taskQueues.sweep,
     });
     const caller = commandLineCaller();
-    const gateway = createGateway({
+    const { app } = createGateway({
       ...services,
       events: createEventFeed(services.pool),
       providers: createProviderDirectory(services.providers),
@@ -123,7 +123,7 @@ async function withOperations(
       log,
       callerName: caller.name,
       async call(method, path, body) {
-        const response = await gateway.request(path, {
+        const response = await app.request(path, {
           method,
           ...(body !== undefined && {
             headers: { 'Content-Type': 'application/json' },
