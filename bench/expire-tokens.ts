@@ -1,4 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Stores } from './stores.ts';
+
+/** Until every gateway has heard a notice. */
+const noticeMs = 200;
 
 /** As if their lives were over, and their last exchanges long ago; every gateway hears of it. */
 export async function expireTokens({ pool }: Stores, connectionIds: string[]): Promise<void> {
@@ -11,4 +15,5 @@ export async function expireTokens({ pool }: Stores, connectionIds: string[]): P
   await pool.query(`select pg_notify('token_changes', id) from unnest($1::text[]) id`, [
     connectionIds,
   ]);
+  await sleep(noticeMs);
 }
