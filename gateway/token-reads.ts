@@ -1,4 +1,5 @@
 import type { Metrics } from '../platform/metrics.ts';
+import type { CounterSeries } from '../platform/series.ts';
 import type { TokenAnswer } from './token-service.ts';
 
 /** Counts the tokens handed out, by where they came from. */
@@ -7,11 +8,9 @@ export interface TokenReads {
 }
 
 export function createTokenReads({ tokenReads }: Pick<Metrics, 'tokenReads'>): TokenReads {
-  const series = {
-    cache: tokenReads.series({ source: 'cache' }),
-    store: tokenReads.series({ source: 'store' }),
-    refresh: tokenReads.series({ source: 'refresh' }),
-    stale: tokenReads.series({ source: 'stale' }),
+  // Made with the first read of each, for a source that has had none has no series.
+  const series: Partial<Record<TokenAnswer['source'], CounterSeries>> = {};
+  return {
+    count: (source) => (series[source] ??= tokenReads.series({ source })).inc(),
   };
-  return { count: (source) => series[source].inc() };
 }
