@@ -1,9 +1,10 @@
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, type ServerOptions } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { problemKinds, type ProblemCode } from '../../client/contract.ts';
+import { listenAtStablePort } from '../support/stable-port.ts';
 
 export interface GatewayRequest {
   method: string;
@@ -65,8 +66,7 @@ export async function startScriptedGateway(tls?: ServerOptions): Promise<Scripte
     server.listen(port, '127.0.0.1');
     await once(server, 'listening');
   };
-  await listen(0);
-  const { port } = server.address() as AddressInfo;
+  const port = await listenAtStablePort(listen);
   const goAway = async (): Promise<void> => {
     for (const socket of sockets) socket.destroy();
     server.close();

@@ -4,6 +4,7 @@ import { Crc32c } from '@aws-crypto/crc32c';
 import type { protos } from '@google-cloud/kms';
 import { grpc, GrpcClient } from 'google-gax';
 import { createKmsKeys, KmsRefusal, type KeyVersion, type KmsKeys } from './kms-keys.ts';
+import { listenAtStablePort } from './stable-port.ts';
 
 type Kms = typeof protos.google.cloud.kms.v1;
 
@@ -223,18 +224,19 @@ export async function startKmsServer(
   }
 
   let server: grpc.Server;
-  async function listen(port: number): Promise<number> {
+  async function listen(port: number): Promise<void> {
     server = new grpc.Server();
     server.addService(loadService(), implementation);
     return new Promise((resolve, reject) => {
       const credentials = grpc.ServerCredentials.createInsecure();
-      server.bindAsync(`127.0.0.1:${port}`, credentials, (error, bound) => {
-        if (error === null) resolve(bound);
+      server.bindAsync(`127.0.0.1:${port}`, credentials, (error) => {
+        if (error === null) resolve();
         else reject(error);
       });
     });
   }
-  const port = await listen(options.port ?? 0);
+  if (options.port !== undefined) await listen(options.port);
+  const port = options.port ?? (await listenAtStablePort(listen));
 
   return {
     endpoint: `http://127.0.0.1:${port}`,
