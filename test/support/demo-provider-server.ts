@@ -2,6 +2,7 @@ import { createServer } from 'node:http';
 import {
   createDemoProvider,
   type DemoProvider,
+  type DemoProviderOptions,
 } from '../../dev/demo-provider/create-demo-provider.ts';
 import { createGrantStore } from '../../dev/demo-provider/grant-store.ts';
 import { findFreePort } from '../../dev/ports.ts';
@@ -24,7 +25,7 @@ export interface DemoProviderServer extends DemoProvider {
 
 /** The demo provider of dev/ (oidc-provider, class F) on a port of its own, its grants in memory. */
 export async function startDemoProviderServer(
-  options: { answerDelayMs?: number } = {},
+  options: Pick<DemoProviderOptions, 'answerDelayMs' | 'accessTokenTtlSeconds'> = {},
 ): Promise<DemoProviderServer> {
   const port = await findFreePort();
   const issuer = `http://127.0.0.1:${port}`;
