@@ -33,7 +33,6 @@ const worker = await Worker.create({
   activities: createSyncActivities(tokens, API_URL),
 });
 const client = new Client({ connection, namespace: TEMPORAL_NAMESPACE });
-const untilMs = Date.now() + 1_000 * Number(SYNC_SECONDS);
 
 await worker.runUntil(async () => {
   const runs = connectionIds.map((connectionId) =>
@@ -43,7 +42,7 @@ await worker.runUntil(async () => {
       args: [
         {
           connectionId,
-          untilMs,
+          forMs: 1_000 * Number(SYNC_SECONDS),
           everyMs: 5_000,
           ...(WAIT_TASK_QUEUE && { taskQueue: WAIT_TASK_QUEUE }),
         },

@@ -7,9 +7,10 @@ const { readProfile } = proxyActivities({
   retry: { maximumAttempts: 3 },
 });
 
-/** Reads the profile of one connection's customer every so often, until then. Answers what it did. */
-export async function syncConnection({ connectionId, untilMs, everyMs, taskQueue }) {
+/** Reads the profile of one connection's customer every so often, for so long. Answers what it did. */
+export async function syncConnection({ connectionId, forMs, everyMs, taskQueue }) {
   const did = { connectionId, calls: 0, refreshes: 0, waits: 0 };
+  const untilMs = Date.now() + forMs;
   while (Date.now() < untilMs) {
     const token = await ensureFresh(connectionId, taskQueue === undefined ? {} : { taskQueue });
     switch (token.outcome) {

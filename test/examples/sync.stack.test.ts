@@ -25,7 +25,7 @@ const example = new URL('../../examples/sync/', import.meta.url);
 
 interface SyncInput {
   connectionId: string;
-  untilMs: number;
+  forMs: number;
   everyMs: number;
   taskQueue?: string;
 }
@@ -80,8 +80,7 @@ describe('the sync example', () => {
       const appId = await provider.registerApp(stack);
       const ids = await provider.addConnections(stack, appId, connectionCount);
       const beganAtMs = performance.now();
-      const untilMs = Date.now() + syncMs;
-      const runs = await Promise.all(ids.map((id) => startSync(id, untilMs)));
+      const runs = await Promise.all(ids.map((id) => startSync(id)));
       const did = await Promise.all(runs.map((run) => run.result()));
       const seconds = (performance.now() - beganAtMs) / 1_000;
 
@@ -100,7 +99,7 @@ describe('the sync example', () => {
       expect(seen.calls).toBe(calls + seen.refused);
       expect(did.filter(({ waits }) => waits > 0)).toEqual([]);
       expect(Math.max(...exchanges)).toBeLessThanOrEqual(enough);
-      expect(Math.min(...exchanges)).toBeGreaterThanOrEqual(Math.floor(syncMs / 1_000 / 30));
+      expect(Math.min(...exchanges)).toBeGreaterThanOrEqual(1);
       expect(total).toMatchObject({ reuse: 0, family_revocations: 0 });
       await expectNoTokens(runs);
     },
@@ -129,12 +128,12 @@ describe('the sync example', () => {
   }, 60_000);
 });
 
-function startSync(connectionId: string, untilMs: number): Promise<WorkflowHandle<Sync>> {
+function startSync(connectionId: string): Promise<WorkflowHandle<Sync>> {
   const { wait: taskQueue } = stack.allInOne.services.config.temporal.taskQueues;
   return parents.client.workflow.start<Sync>('syncConnection', {
     workflowId: `sync/${connectionId}/${randomUUID()}`,
     taskQueue: parents.taskQueue,
-    args: [{ connectionId, untilMs, everyMs, taskQueue }],
+    args: [{ connectionId, forMs: syncMs, everyMs, taskQueue }],
   });
 }
 
