@@ -14,13 +14,15 @@ const measured = 40;
 /** Other test files share the two cores, and so do the waits. */
 const slowdownMax = 3;
 const slackMs = 300;
-/** Parents start one by one, and then begin at once: the provider may be held for a minute only. */
-const startsWithinMs = 5_000 + 40 * parentCount;
+/** The refresh that is waited for sleeps for no longer, and is put off again before that. */
+const putOffSeconds = 10;
+const arrivalLimitMs = 150_000;
 
 let stack: TestStack;
 let endpoint: ScriptedTokenEndpoint;
 let slow: ScriptedTokenEndpoint;
 let parents: ParentWorker;
+let puttingOff: NodeJS.Timeout | undefined;
 
 beforeAll(async () => {
   [stack, endpoint, slow, parents] = await Promise.all([
@@ -31,6 +33,7 @@ beforeAll(async () => {
   ]);
 });
 afterAll(async () => {
+  clearInterval(puttingOff);
   await parents.close();
   await stack.close();
   await endpoint.close();
@@ -47,6 +50,13 @@ async function medianRefreshMs(ids: string[]): Promise<number> {
     expect(status, JSON.stringify(body)).toBe(200);
   }
   return durationsMs.sort((a, b) => a - b)[Math.floor(ids.length / 2)] ?? Infinity;
+}
+
+async function putOff(connectionId: string, seconds: number): Promise<void> {
+  await stack.database.pool.query(
+    'update connections set next_attempt_at = now() + make_interval(secs => $2) where id = $1',
+    [connectionId, seconds],
+  );
 }
 
 function countWaits(connectionId: string): Promise<number> {
@@ -66,25 +76,24 @@ describe(`${parentCount} parents that wait for one connection`, () => {
     const { wait: taskQueue } = stack.allInOne.services.config.temporal.taskQueues;
     const aloneMs = await medianRefreshMs(before);
 
-    let answer: () => void = () => undefined;
-    slow.script({ hold: new Promise<void>((resolve) => (answer = resolve)) });
-    const notBeforeMs = Date.now() + startsWithinMs;
+    await putOff(waited, putOffSeconds);
+    puttingOff = setInterval(() => void putOff(waited, putOffSeconds), 3_000);
     const runs = await Promise.all(
       Array.from({ length: parentCount }, () =>
         parents.client.workflow.start<typeof ensuresFresh>('ensuresFresh', {
           workflowId: `parent-${randomUUID()}`,
           taskQueue: parents.taskQueue,
-          args: [{ connectionId: waited, options: { taskQueue }, notBeforeMs }],
+          args: [{ connectionId: waited, options: { taskQueue } }],
         }),
       ),
     );
-    await slow.waitForRequests(1);
     await expect
-      .poll(() => countWaits(waited), { timeout: 45_000, interval: 500 })
+      .poll(() => countWaits(waited), { timeout: arrivalLimitMs, interval: 500 })
       .toBe(parentCount);
     const crowdedMs = await medianRefreshMs(during);
     const stillWaiting = await countWaits(waited);
-    answer();
+    clearInterval(puttingOff);
+    await putOff(waited, 0);
     const results = await Promise.all(runs.map((run) => run.result()));
 
     process.stderr.write(
@@ -95,5 +104,5 @@ describe(`${parentCount} parents that wait for one connection`, () => {
     expect(crowdedMs).toBeLessThanOrEqual(slowdownMax * aloneMs + slackMs);
     expect(new Set(results.map(({ tokenVersion }) => tokenVersion))).toEqual(new Set([2]));
     expect(slow.truth()).toMatchObject({ exchanges: 1, reuse: 0 });
-  }, 180_000);
+  }, 400_000);
 });

@@ -19,8 +19,6 @@ import {
 export interface ParentInput {
   connectionId: string;
   options: EnsureFreshOptions;
-  /** Milliseconds of the epoch: many parents begin at once. */
-  notBeforeMs?: number;
 }
 
 export async function ensuresFresh({ connectionId, options }: ParentInput): Promise<RefreshResult> {
