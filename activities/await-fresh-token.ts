@@ -9,6 +9,7 @@ import {
 import type { Connection } from '../connections/connection.ts';
 import { satisfiesDemand, type Demand } from '../connections/freshness.ts';
 import { refreshObstacle } from '../connections/refresh-obstacle.ts';
+import type { RefreshRequest } from '../connections/refresh-request.ts';
 import { readDemand } from '../connections/token-demand.ts';
 import type { Clock } from '../platform/clock.ts';
 import { resultOf } from './step-results.ts';
@@ -43,16 +44,6 @@ export type AwaitStep =
   /** `afterMs` is 0 where the turn itself was a wait. */
   | { next: 'again'; afterMs: number; arrival: Arrival };
 
-interface WantedRefresh {
-  connectionId: string;
-  tenantId: string;
-  provider: string;
-  newerThan: number;
-  trigger: RefreshTrigger;
-  requestedAt: Date;
-  traceparent: string;
-}
-
 export interface WaitDependencies {
   /** From the primary, of whatever tenant: a namespace may cause refreshes, and reads no tokens. */
   readConnection: (connectionId: string) => Promise<Connection | undefined>;
@@ -62,7 +53,7 @@ export interface WaitDependencies {
    * row says what is stored. The abort of the signal ends this wait only.
    */
   awaitRefresh: (
-    refresh: WantedRefresh,
+    refresh: RefreshRequest,
     waitMs: number,
     signal: AbortSignal,
   ) => Promise<

@@ -1,5 +1,6 @@
-import type { RefreshResult, RefreshTrigger } from '../client/contract.ts';
+import type { RefreshResult } from '../client/contract.ts';
 import { appSendLimits } from '../connections/app-gate.ts';
+import type { RefreshRequest } from '../connections/refresh-request.ts';
 import type { ClaimedConnection, DueApp, SweepStore } from '../connections/sweep.ts';
 import type { ProviderCatalogue } from '../oauth/provider-catalogue.ts';
 import type { Clock } from '../platform/clock.ts';
@@ -9,15 +10,7 @@ import type { Logger } from '../platform/log.ts';
 export interface RefreshStarter {
   /** Starts or joins the refresh of a connection, and awaits that run. */
   refresh(
-    request: {
-      connectionId: string;
-      tenantId: string;
-      provider: string;
-      newerThan: number;
-      trigger: RefreshTrigger;
-      requestedAt: Date;
-      traceparent: string;
-    },
+    request: RefreshRequest,
     signal: AbortSignal,
     /** Called when Temporal has taken the start. */
     onStarted: () => void,

@@ -1,16 +1,5 @@
-import type { RefreshResult, RefreshTrigger } from '../client/contract.ts';
-
-export interface RefreshRequest {
-  connectionId: string;
-  tenantId: string;
-  provider: string;
-  /** The token_version that is not enough: the run refreshes unless a newer one is stored. */
-  newerThan: number;
-  trigger: RefreshTrigger;
-  /** By the database's clock. */
-  requestedAt: Date;
-  traceparent: string;
-}
+import type { RefreshResult } from '../client/contract.ts';
+import type { RefreshRequest } from '../connections/refresh-request.ts';
 
 /** The gateway's one port to Temporal. */
 export interface RefreshEngine {

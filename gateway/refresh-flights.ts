@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { TokenManagerError, type RefreshResult } from '../client/contract.ts';
-import type { RefreshEngine, RefreshRequest } from './refresh-engine.ts';
+import type { RefreshRequest } from '../connections/refresh-request.ts';
+import type { RefreshEngine } from './refresh-engine.ts';
 
 /** As long as one refreshToken Activity may take; callers wait 60 s at most and then find the row. */
 const flightLimitMs = 75_000;

@@ -7,26 +7,26 @@ import {
 } from '../connections/connection.ts';
 import { forcedRefreshWaitMs, isForcedRefresh } from '../connections/forced-refreshes.ts';
 import { isInsideMargin, satisfiesDemand, type Demand } from '../connections/freshness.ts';
-import type { TokenReading, VisibleTenants } from '../connections/registry.ts';
-import type { Clock, DatabaseClock } from '../platform/clock.ts';
-import { overloaded, type Admission } from './admission.ts';
-import { isVisible } from './caller.ts';
-import { awaitFlight } from './await-flight.ts';
-import type { RefreshRequest } from './refresh-engine.ts';
-import type { RefreshFlights } from './refresh-flights.ts';
 import {
   problemAfterRun,
   problemAtDeadline,
   refreshObstacle,
 } from '../connections/refresh-obstacle.ts';
-import type { HeldToken, TokenCache } from './token-cache.ts';
-import { TokenText } from './token-text.ts';
+import type { RefreshRequest } from '../connections/refresh-request.ts';
+import type { TokenReading, VisibleTenants } from '../connections/registry.ts';
 import {
   isEnoughUnread,
   readDemand,
   type AskedDemand,
   type ReadDemand,
 } from '../connections/token-demand.ts';
+import type { Clock, DatabaseClock } from '../platform/clock.ts';
+import { overloaded, type Admission } from './admission.ts';
+import { isVisible } from './caller.ts';
+import { awaitFlight } from './await-flight.ts';
+import type { RefreshFlights } from './refresh-flights.ts';
+import type { HeldToken, TokenCache } from './token-cache.ts';
+import { TokenText } from './token-text.ts';
 
 /** A refresh that ended in success but not newer than the caller needs is followed by one more. */
 const flightsPerCall = 2;

@@ -14,9 +14,11 @@ import {
   type RefreshResult,
   type RefreshTrigger,
 } from '../client/contract.ts';
+import type { RefreshEngine } from '../gateway/refresh-engine.ts';
 import { withRefreshHeaders } from './refresh-headers.ts';
 import type { Tracer } from './tracer.ts';
-import type { RefreshEngine, RefreshRequest } from '../gateway/refresh-engine.ts';
+
+type RefreshRequest = Parameters<RefreshEngine['refresh']>[0];
 
 const startDeadlineMs = 5_000;
 const retryAfterSeconds = 1;
