@@ -21,13 +21,13 @@ const plainHostPattern = /^[A-Za-z0-9.-]{1,255}(?::\d{1,5})?$/;
 
 /**
  * Answers a request, or returns false and leaves it, untouched, to the app. With `leave` it does so later:
- * that is called where it turned out not to be able to answer.
+ * that is called where it turned out not to be able to answer, with the failure that the app has to tell of.
  */
 export type AnswerDirectly = (
   request: IncomingMessage,
   response: ServerResponse,
   bindings: GatewayBindings,
-  leave: () => void,
+  leave: (failure?: unknown) => void,
 ) => boolean;
 
 /**
@@ -117,10 +117,15 @@ export function createDirectReads(dependencies: {
       answer(read);
       return true;
     }
-    void read.then((later) => {
-      if (later === undefined) leave();
-      else answer(later);
-    });
+    void read.then(
+      (later) => {
+        if (later === undefined) leave();
+        else answer(later);
+      },
+      (failure: unknown) => {
+        leave(failure);
+      },
+    );
     return true;
   };
 }

@@ -22,6 +22,8 @@ export interface GatewayBindings {
   clientAddress?: string | undefined;
   /** There are too many connections, and this one gets only what memory answers. */
   memoryOnly?: boolean;
+  /** The token was read before the app was asked, and this is why there is none: not to be tried again. */
+  failedRead?: unknown;
 }
 
 /** What one request carries from its middleware to its handler and back. */
@@ -55,6 +57,12 @@ export function isMemoryOnly(c: GatewayContext): boolean {
 }
 
 const noSocket: GatewayBindings = { clientIdentity: null };
+
+/** Throws what a read that was tried before the app failed with. */
+export function assertReadable(c: GatewayContext): void {
+  const { failedRead } = bindingsOf(c);
+  if (failedRead !== undefined) throw failedRead as Error;
+}
 
 /** What came with the request; `app.request` without a socket brings nothing. */
 export function bindingsOf({ env = noSocket }: { env?: GatewayBindings }): GatewayBindings {

@@ -61,8 +61,13 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const limits = { ...httpLimits, ...options.limits };
   const connections = createHttpConnections(() => clock.monotonicMs());
 
-  const answer = (request: Request, { incoming }: HttpBindings | Http2Bindings) =>
-    fetch(request, connections.bindings(incoming.socket) ?? { clientIdentity: null });
+  /** What reads that were tried before the app failed with. */
+  const failures = new WeakMap<object, unknown>();
+  const answer = (request: Request, { incoming }: HttpBindings | Http2Bindings) => {
+    const bindings = connections.bindings(incoming.socket) ?? { clientIdentity: null };
+    const failedRead = failures.get(incoming);
+    return fetch(request, failedRead === undefined ? bindings : { ...bindings, failedRead });
+  };
   const listener = getRequestListener(answer, {
     // Only what is no request at all (a bad Host or target) gets here; the app answers the rest.
     errorHandler: () => {
@@ -98,8 +103,11 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
 
   server.on('request', (request, response) => {
     const bindings = connections.begin(request, response);
-    // The listener answers its own failures, so there is nobody left to tell.
-    const leave = () => void listener(request, response);
+    const leave = (failure?: unknown) => {
+      if (failure !== undefined) failures.set(request, failure);
+      // The listener answers its own failures, so there is nobody left to tell.
+      void listener(request, response);
+    };
     const isAnswered =
       bindings !== undefined && answerDirectly?.(request, response, bindings, leave) === true;
     if (!isAnswered) leave();

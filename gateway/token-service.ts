@@ -68,8 +68,8 @@ export interface TokenService {
   /** Throws every problem of docs/http.md, `store_unavailable`, `overloaded`, `input_validation`. */
   readToken(request: TokenRequest): Promise<TokenAnswer>;
   /**
-   * What memory has, at once, or one SELECT; undefined where that does not do, whatever the reason:
-   * `readToken` knows what to do or say then. Never throws or rejects.
+   * What memory has, at once, or one SELECT; undefined where that does not do: `readToken` knows what to do or
+   * say then. Never throws; rejects with `internal` for a token that does not open, which is not tried again.
    */
   readAtOnce(request: PlainRead): TokenAnswer | Promise<TokenAnswer | undefined> | undefined;
 }
@@ -111,7 +111,12 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     const remembered = readMemory(request);
     if (remembered !== undefined) return remembered;
     if (request.memoryOnly) return undefined;
-    return admission.work(() => readOnce(request)).catch(() => undefined);
+    return admission
+      .work(() => readOnce(request))
+      .catch((error: unknown) => {
+        if (error instanceof TokenManagerError && error.code === 'internal') throw error;
+        return undefined;
+      });
   }
 
   function readMemory(request: PlainRead & AskedDemand): TokenAnswer | undefined {

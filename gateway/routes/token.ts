@@ -10,6 +10,7 @@ import {
   wholeNumber,
 } from '../fields.ts';
 import {
+  assertReadable,
   isMemoryOnly,
   type GatewayApp,
   type GatewayContext,
@@ -179,6 +180,7 @@ export function addTokenRoutes(
     const { id } = c.req.valid('param');
     const query = c.req.valid('query');
     c.set('connectionId', id);
+    assertReadable(c);
     const answer = await tokenService.readToken({
       ...callOf(c, id, query.wait_seconds),
       ...present({

@@ -162,7 +162,7 @@ describe('two gateway processes and two worker processes', () => {
     workers = [await cluster.startReady('worker')];
     expect((await asked).status).toBe(200);
     expect(exchangesOf(id)).toEqual(oneExchange);
-  }, 60_000);
+  }, 180_000);
 
   it('SIGTERM of a gateway: the request that waits is answered, /ready says 503, no connection is taken', async () => {
     const id = await addConnection();

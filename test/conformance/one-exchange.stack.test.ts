@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   startDemoProviderServer,
@@ -100,7 +101,7 @@ describe('one exchange, at a provider that revokes on reuse', () => {
     const ids = await provider.addConnections(stack, appId, 300);
     const before = provider.stats().total;
     const answers = await Promise.all(
-      ids.flatMap((id) => Array.from({ length: 10 }, () => stack.getToken(id, '?wait_seconds=60'))),
+      ids.flatMap((id) => Array.from({ length: 10 }, () => getTokenAtLast(id))),
     );
     const ends = answers.map(({ status, body }) => (status === 200 ? 200 : body['code']));
     expect([...new Set(ends)]).toEqual([200]);
@@ -109,3 +110,13 @@ describe('one exchange, at a provider that revokes on reuse', () => {
     expect(total).toMatchObject({ reuse: 0, family_revocations: 0 });
   }, 120_000);
 });
+
+/** As callers do: what is retryable is asked again, for a busy Temporal may take longer than a start may. */
+async function getTokenAtLast(id: string): Promise<Answer> {
+  for (;;) {
+    const answer = await stack.getToken(id, '?wait_seconds=60');
+    if (answer.status !== 503) return answer;
+    expect(answer.body['retryable']).toBe(true);
+    await sleep(1_000);
+  }
+}

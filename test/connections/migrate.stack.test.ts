@@ -1,13 +1,17 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { readdirSync } from 'node:fs';
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { migrate } from '../../connections/migrate.ts';
 
+const migrations = readdirSync(new URL('../../connections/migrations/', import.meta.url))
+  .map((file) => basename(file, '.sql'))
+  .sort();
 const migrateModule = fileURLToPath(new URL('../../connections/migrate.ts', import.meta.url));
-const migrations = ['0001_tables', '0002_app_gates', '0003_dpop', '0004_life', '0005_events'];
 
 let server: pg.Client;
 const made: string[] = [];
