@@ -1,4 +1,5 @@
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { Profile } from 'pprof-format';
 
@@ -90,5 +91,6 @@ export async function drawFlameGraph(
 ): Promise<void> {
   const answer = await fetch(`${pprofOrigin}/debug/pprof/profile?seconds=${seconds}`);
   if (!answer.ok) throw new Error(`${pprofOrigin} answered ${answer.status}`);
+  mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, render(readFrames(Buffer.from(await answer.arrayBuffer()))));
 }

@@ -40,9 +40,10 @@ export const hotRead: Scenario = {
       const measured = await interleave(extent.rounds, sides, tell);
       if (flames !== undefined) {
         tell('draws the flame graph');
-        const reading = readsPerSecond(load, ours, paths, flameSeconds + 2);
-        await drawFlameGraph(gateway.pprofOrigin, join(flames, 'hot-read.svg'), flameSeconds);
-        await reading;
+        await Promise.all([
+          readsPerSecond(load, ours, paths, flameSeconds + 2),
+          drawFlameGraph(gateway.pprofOrigin, join(flames, 'hot-read.svg'), flameSeconds),
+        ]);
       }
       const unit = 'requests/s';
       return {

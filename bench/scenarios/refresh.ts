@@ -90,9 +90,10 @@ export const refresh: Scenario = {
       const measured = await interleave(extent.rounds, sides, tell);
       if (flames !== undefined) {
         tell('draws the flame graph');
-        const refreshing = refreshAll(ids, callers);
-        await drawFlameGraph(service.pprofOrigin, join(flames, 'refresh.svg'), flameSeconds);
-        await refreshing;
+        await Promise.all([
+          refreshAll(ids, callers),
+          drawFlameGraph(service.pprofOrigin, join(flames, 'refresh.svg'), flameSeconds),
+        ]);
       }
       return {
         figures: [
