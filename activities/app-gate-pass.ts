@@ -1,5 +1,6 @@
 import {
   appSendLimits,
+  passOpenGate,
   type GateAnswer,
   type GateEnd,
   type GateEntry,
@@ -48,6 +49,8 @@ export async function enterGate(
     limits: appSendLimits(app.limits, definition.limits),
     isUrgent,
   };
+  const entry = passOpenGate(subject.openGate, request);
+  if (entry !== undefined) return { kind: 'open', entry };
   return gateLine.enter(request, patienceMs);
 }
 

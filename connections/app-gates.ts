@@ -1,6 +1,6 @@
 import type { QueryResultRow } from 'pg';
-import type { AppGates, GateAnswer, GateReason, GateRequest } from './app-gate.ts';
-import { leaveGate } from './leave-app-gate.ts';
+import type { AppGates, GateAnswer, GateReason, GateRequest, OpenGate } from './app-gate.ts';
+import { isSuccessNews, leaveGate } from './leave-app-gate.ts';
 import { queryStore, type Queryable } from './store-query.ts';
 
 const busyMinMs = 500;
@@ -27,9 +27,33 @@ const liveLeases = `(select count(*) from jsonb_each(g.leases) l where (l.value)
 const windowStart = `clock_timestamp() - make_interval(secs => $5::double precision)`;
 const liveSends = `(select count(*) from unnest(g.recent_sends) s where s > ${windowStart})`;
 
+/** Of `apps a` and `app_gates g`, joined by the host `c.token_host`: what `openGateFromRow` reads. */
+export const openGateColumns = `case when ${isProven} and not ${isClosed} then g.id end as open_gate_id,
+        c.token_host as open_gate_host, ${isSuccessNews} as is_success_news,
+        clock_timestamp()::text as gate_read_at`;
+
+export interface OpenGateRow {
+  open_gate_id: string | null;
+  open_gate_host: string | null;
+  is_success_news: boolean;
+  gate_read_at: string;
+}
+
+/** Null: there is no gate, or it has to be asked. */
+export function openGateFromRow(row: OpenGateRow): OpenGate | null {
+  if (row.open_gate_id === null || row.open_gate_host === null) return null;
+  return {
+    id: row.open_gate_id,
+    host: row.open_gate_host,
+    isSuccessNews: row.is_success_news,
+    readAt: row.gate_read_at,
+  };
+}
+
 /**
  * One row of `app_gates` an app and token host, so that every replica decides alike, by the database's
- * clock. A send of a proven app without limits costs one SELECT without a lock.
+ * clock. A send of a proven app without limits costs no statement where the connection was read with the
+ * gate, else one SELECT without a lock.
  */
 export function createAppGates(dependencies: {
   store: Queryable;
@@ -101,6 +125,7 @@ interface GateSight extends QueryResultRow {
   /** Null: there is no gate yet. */
   gate_id: string | null;
   is_proven: boolean;
+  is_success_news: boolean;
   closed_reason: GateReason | null;
   closed_rest_ms: number | null;
   closed_ms: number | null;
@@ -116,6 +141,7 @@ async function look(store: Queryable, request: GateRequest): Promise<GateSight |
   const [sight] = await queryStore<GateSight>(store, {
     name: 'look-at-app-gate',
     text: `select ${isPaused} as is_paused, g.id as gate_id, ${isProven} as is_proven,
+        ${isSuccessNews} as is_success_news,
         case when ${isClosed} then g.closed_reason end as closed_reason,
         case when ${isClosed} then ${msUntil('g.closed_until')} end as closed_rest_ms,
         (extract(epoch from g.closed_until - g.closed_at) * 1000)::double precision as closed_ms,
@@ -146,6 +172,7 @@ interface TakenGate {
   gate_id: string | null;
   is_proven: boolean;
   is_leased: boolean;
+  is_success_news: boolean;
   entered_at: string;
 }
 
@@ -172,7 +199,7 @@ async function take(store: Queryable, request: GateRequest): Promise<TakenGate |
           and ($10::integer is null or ${liveLeases} < $10::integer)
           and ($4::integer is null or ${liveSends} < $4::integer)))
       returning g.id as gate_id, ${isProven} as is_proven,
-        g.leases ? $7::text as is_leased,
+        g.leases ? $7::text as is_leased, true as is_success_news,
         coalesce(g.recent_sends[cardinality(g.recent_sends)], clock_timestamp())::text as entered_at`,
     values: [
       request.appId,
@@ -200,6 +227,7 @@ function opened(request: GateRequest, taken: TakenGate): GateAnswer {
       gateId: taken.gate_id,
       isProven: taken.is_proven,
       isLeased: taken.is_leased,
+      isSuccessNews: taken.is_success_news,
       enteredAt: taken.entered_at,
     },
   };

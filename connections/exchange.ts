@@ -1,4 +1,5 @@
 import type { FailureClass, ReauthorizationReason, RefreshTrigger } from '../client/contract.ts';
+import type { OpenGate } from './app-gate.ts';
 import type { AppLimits } from './app.ts';
 import type { Connection, RotationClass } from './connection.ts';
 import type { SealedValue } from './token-vault.ts';
@@ -44,6 +45,8 @@ export interface ExchangeSubject {
     pausedUntil: Date | null;
   };
   intent: RefreshIntent | null;
+  /** The app's gate at the host of the last send; null if there is none, or it has to be asked. */
+  openGate: OpenGate | null;
 }
 
 /** Which attempt a write belongs to; each write of a run is conditional on it (P5). */

@@ -40,15 +40,19 @@ const isRateClosed = `(g.closed_until is not null and g.closed_until > clock_tim
   and g.closed_reason = 'rate_limited')`;
 
 /**
- * A send of a proven app writes at most every 30 s, and leaves the row to whoever is writing it: so a
+ * Of a gate `g`: a success of a proven app is written at most every 30 s, unless it ends a doubt.
+ */
+export const isSuccessNews = `(not ${isRateClosed} and (g.last_success_at is null
+        or g.last_success_at < clock_timestamp() - interval '30 seconds'
+        or g.failure_count > 0 or g.refusal_count > 0 or g.suspected_connection is not null))`;
+
+/**
+ * What the gate knew when the send entered need not be told; and whoever is writing the row is left to it: so a
  * thousand refreshes of one app do not wait for each other.
  */
 async function noteSuccess(store: Queryable, entry: GateEntry): Promise<void> {
-  const isDue = entry.isLeased
-    ? 'true'
-    : `not ${isRateClosed} and (g.last_success_at is null
-        or g.last_success_at < clock_timestamp() - interval '30 seconds'
-        or g.failure_count > 0 or g.refusal_count > 0 or g.suspected_connection is not null)`;
+  if (!entry.isLeased && !entry.isSuccessNews) return;
+  const isDue = entry.isLeased ? 'true' : isSuccessNews;
   await queryStore(store, {
     name: entry.isLeased ? 'leave-app-gate-succeeded' : 'note-app-success',
     text: `with paused as materialized (

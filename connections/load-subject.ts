@@ -1,4 +1,5 @@
 import type { QueryResultRow } from 'pg';
+import { openGateColumns, openGateFromRow, type OpenGateRow } from './app-gates.ts';
 import type { AppLimits } from './app.ts';
 import {
   connectionColumns,
@@ -25,7 +26,7 @@ export interface IntentRow {
   late_sealed: Buffer | null;
 }
 
-interface SubjectRow extends ConnectionRow, IntentRow {
+interface SubjectRow extends ConnectionRow, IntentRow, OpenGateRow {
   attempt: string;
   sealed_access_token: Buffer | null;
   sealed_refresh_token: Buffer | null;
@@ -51,7 +52,8 @@ export async function loadSubject(
         c.sealed_dpop_key, c.last_sent_at, c.recent_sends,
         least(c.refresh_token_expires_at, c.reauthorize_by) as refresh_token_expires_at,
         a.client_id, a.generation as app_generation, a.sealed_client_secrets, a.overrides, a.limits,
-        ${intentColumns}
+        ${intentColumns},
+        ${openGateColumns}
       from ${connectionTables}
       left join refresh_intents i on i.connection_id = c.id
       where c.id = $1`,
@@ -79,6 +81,7 @@ export async function loadSubject(
       pausedUntil: row.app_paused_until,
     },
     intent: intentFromRow(row),
+    openGate: openGateFromRow(row),
   };
 }
 

@@ -8,6 +8,7 @@ const entry = {
   claimId: 'claim',
   gateId: null,
   isProven: false,
+  isSuccessNews: false,
   isLeased: false,
   enteredAt: '',
 };

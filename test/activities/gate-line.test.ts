@@ -32,6 +32,7 @@ function createGate() {
     claimId,
     gateId: '1',
     isProven,
+    isSuccessNews: true,
     isLeased: !isProven,
     enteredAt: '',
   });

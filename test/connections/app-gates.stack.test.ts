@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { AppGates, GateAnswer } from '../../connections/app-gate.ts';
+import { passOpenGate, type AppGates, type GateAnswer } from '../../connections/app-gate.ts';
 import { createAppGates } from '../../connections/app-gates.ts';
 import {
   addProvenApp,
@@ -10,6 +10,7 @@ import {
   enterOpen,
   gateRequest,
   gateRow,
+  host,
   misconfigured,
   noLimits,
   passSeconds,
@@ -95,6 +96,86 @@ describe('an app that no success has proven', () => {
     const appId = await fixture.addApp();
     await enterOpen(gates, gateRequest(appId));
     expect((await gates.enter(gateRequest(appId, { isUrgent: true }))).kind).toBe('open');
+  });
+});
+
+describe('the gate that is read with a connection', () => {
+  async function connectionOf(appId: string): Promise<string> {
+    const id = await fixture.addConnection({ appId });
+    await fixture.set(id, `token_host = '${host}'`);
+    return id;
+  }
+  const openGateOf = async (id: string) => (await fixture.exchanges.load(id))?.openGate;
+
+  it('lets sends of a proven app pass, and says once in 30 s that a success is to be told', async () => {
+    const appId = await addProvenApp(fixture, gates);
+    const id = await connectionOf(appId);
+    const { id: gateId } = await gateRow(fixture, appId);
+    const open = await openGateOf(id);
+    expect(open).toMatchObject({ id: gateId, host, isSuccessNews: false });
+    const request = gateRequest(appId, { connectionId: id });
+    const asked = await enterOpen(gates, request);
+    const { enteredAt, ...entry } = passOpenGate(open ?? null, request) ?? { enteredAt: '' };
+    expect(entry).toEqual({ ...asked, enteredAt: undefined });
+    expect(Date.parse(enteredAt)).toBeLessThanOrEqual(Date.parse(asked.enteredAt));
+    await passSeconds(fixture, appId, 31);
+    expect(await openGateOf(id)).toMatchObject({ isSuccessNews: true });
+  });
+
+  it('is to be told of a success that ends a doubt, and of no other', async () => {
+    const appId = await addProvenApp(fixture, gates);
+    const id = await connectionOf(appId);
+    const pass = async () => {
+      const entry = passOpenGate((await openGateOf(id)) ?? null, gateRequest(appId));
+      if (entry === undefined) throw new Error('the gate is not open');
+      return entry;
+    };
+    const before = await gateRow(fixture, appId);
+    await gates.leave(await pass(), { kind: 'succeeded' });
+    expect(await gateRow(fixture, appId)).toEqual(before);
+    await gates.leave(await pass(), unavailable);
+    expect(await gateRow(fixture, appId)).toMatchObject({ failure_count: 1 });
+    await gates.leave(await pass(), { kind: 'succeeded' });
+    expect(await gateRow(fixture, appId)).toMatchObject({ failure_count: 0 });
+  });
+
+  it('has to be asked where nobody knows the app, or something stands against it', async () => {
+    const unproven = await fixture.addApp();
+    expect(await openGateOf(await connectionOf(unproven))).toBeNull();
+
+    const closed = await addProvenApp(fixture, gates);
+    const ofClosed = await connectionOf(closed);
+    await send(gates, gateRequest(closed), { kind: 'rate_limited', retryAfterMs: 5_000 });
+    expect(await openGateOf(ofClosed)).toBeNull();
+
+    const doubted = await addProvenApp(fixture, gates);
+    const ofDoubted = await connectionOf(doubted);
+    await send(gates, gateRequest(doubted), misconfigured);
+    expect(await openGateOf(ofDoubted)).toBeNull();
+
+    const paused = await addProvenApp(fixture, gates);
+    const ofPaused = await connectionOf(paused);
+    await fixture.pool.query(`update apps set paused_reason = 'x' where id = $1`, [paused]);
+    expect(await openGateOf(ofPaused)).toBeNull();
+
+    const old = await addProvenApp(fixture, gates);
+    const ofOld = await connectionOf(old);
+    await passSeconds(fixture, old, 601);
+    expect(await openGateOf(ofOld)).toBeNull();
+  });
+
+  it('is passed by no send that a limit counts, nor by one to another host', async () => {
+    const appId = await addProvenApp(fixture, gates);
+    const open = (await openGateOf(await connectionOf(appId))) ?? null;
+    expect(passOpenGate(open, gateRequest(appId))).toBeDefined();
+    for (const members of [
+      { limits: { ...noLimits, concurrency: 9 } },
+      { limits: { ...noLimits, perWindow: { count: 9, seconds: 9 } } },
+      { host: 'eu.example.com' },
+    ]) {
+      expect(passOpenGate(open, gateRequest(appId, members))).toBeUndefined();
+    }
+    expect(passOpenGate(null, gateRequest(appId))).toBeUndefined();
   });
 });
 

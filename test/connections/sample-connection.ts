@@ -100,5 +100,6 @@ export function sampleSubject(
       ...paused,
     },
     intent,
+    openGate: null,
   };
 }

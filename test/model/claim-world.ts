@@ -45,6 +45,7 @@ const openGates: AppGates = {
         gateId: null,
         isProven: true,
         isLeased: false,
+        isSuccessNews: false,
         enteredAt: '',
       },
     }),
