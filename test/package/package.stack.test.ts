@@ -1,4 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import {
   cpSync,
   mkdirSync,
@@ -10,13 +11,20 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { Connection } from '@temporalio/client';
 import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { publint } from 'publint';
 import { formatMessage } from 'publint/utils';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { buildIfStale } from '../../dev/build.mjs';
+import { ensureNexusEndpoint } from '../../dev/nexus-endpoint.ts';
 import { findNode24 } from '../../dev/node24.mjs';
 import { startScriptedGateway, type ScriptedGateway } from '../client/scripted-gateway.ts';
+import {
+  startScriptedTokenEndpoint,
+  type ScriptedTokenEndpoint,
+} from '../support/scripted-token-endpoint.ts';
+import { startTestStack, type TestStack } from '../support/test-stack.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const folder = mkdtempSync(join(tmpdir(), 'token-manager-package-'));
@@ -28,6 +36,9 @@ const nodes = [
   ...(node24 === undefined ? [] : [{ version: 'Node 24', node: node24 }]),
 ];
 let gateway: ScriptedGateway;
+const nexusEndpoint = `consumer-${randomUUID()}`;
+let stack: TestStack;
+let tokenEndpoint: ScriptedTokenEndpoint;
 let tarball: string;
 let files: string[];
 
@@ -35,7 +46,7 @@ let files: string[];
  * The consumer has the tarball unpacked as npm does, and beside it nothing but what `linked` names: neither
  * npm's network nor minutes are spent on dependencies that this project has installed already.
  */
-const linked = ['@types/node', 'undici-types'];
+const linked = ['@types/node', 'undici-types', '@temporalio', 'nexus-rpc'];
 
 beforeAll(async () => {
   await buildIfStale();
@@ -53,17 +64,31 @@ beforeAll(async () => {
     mkdirSync(dirname(target), { recursive: true });
     symlinkSync(join(root, 'node_modules', name), target);
   }
-  execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', consumer], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'inherit', 'inherit'],
-  });
+  for (const project of ['tsconfig.json', 'tsconfig.worker.json']) {
+    const compiler = join(root, 'node_modules/typescript/bin/tsc');
+    execFileSync(process.execPath, [compiler, '-p', join(consumer, project)], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+  }
   gateway = await startScriptedGateway();
   gateway.answer(({ connectionId }) =>
     connectionId === 'gone' ? { problem: 'reauthorization_required' } : { token: {} },
   );
+  [stack, tokenEndpoint] = await Promise.all([startTestStack(), startScriptedTokenEndpoint()]);
+  const { namespace, taskQueues } = stack.allInOne.services.config.temporal;
+  const connection = await Connection.connect({ address: inject('temporalAddress') });
+  await ensureNexusEndpoint(connection, {
+    name: nexusEndpoint,
+    namespace,
+    taskQueue: taskQueues.wait,
+  });
+  await connection.close();
 }, 240_000);
 afterAll(async () => {
   await gateway.close();
+  await stack.close();
+  await tokenEndpoint.close();
   rmSync(folder, { recursive: true });
 });
 
@@ -136,6 +161,27 @@ describe('the package', () => {
     });
   });
 
+  it.each(nodes)(
+    'Workflows of a Worker of its own wait on $version',
+    async ({ node }) => {
+      const appId = await stack.addApp(tokenEndpoint.url);
+      const connectionId = await stack.addConnection(appId, tokenEndpoint.grant());
+      const { namespace, taskQueues } = stack.allInOne.services.config.temporal;
+      const output = await run(node, [
+        join(consumer, 'out', 'worker-esm.js'),
+        ...[inject('temporalAddress'), namespace, taskQueues.wait, nexusEndpoint, connectionId],
+      ]);
+      expect(JSON.parse(output.split('\n').find((line) => line.startsWith('{')) ?? '')).toEqual({
+        outcomes: [
+          ['refreshed', 2],
+          ['already_fresh', 2],
+        ],
+        names: ['token-manager', 'refresh/c1'],
+      });
+    },
+    120_000,
+  );
+
   it('compiles programs of a consumer, types of every subpath included', () => {
     expect(readdirSync(join(consumer, 'out'))).toContain('client-types.js');
   });
@@ -166,7 +212,7 @@ function reach(entry: string): { files: string[]; packages: string[] } {
 
 function run(node: string, args: string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    execFile(node, args, { timeout: 20_000 }, (error, stdout, stderr) => {
+    execFile(node, args, { timeout: 90_000 }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else reject(new Error(stderr, { cause: error }));
     });
