@@ -52,9 +52,10 @@ describe('keys', () => {
   });
 
   it('are compared in constant time by their SHA-256, whether anybody has them or not', () => {
+    const forgetful = createKeyCallers(() => ({ ...policy }));
     for (const key of ['one', 'four']) {
       vi.mocked(timingSafeEqual).mockClear();
-      const identify = () => callers.identify(bearer(`Bearer ${key}`));
+      const identify = () => forgetful.identify(bearer(`Bearer ${key}`));
       if (key === 'one') identify();
       else expect(identify).toThrow(refused);
       expect(timingSafeEqual).toHaveBeenCalledOnce();
@@ -63,7 +64,16 @@ describe('keys', () => {
       expect(held).toHaveLength(32);
     }
     vi.mocked(timingSafeEqual).mockReturnValueOnce(false);
-    expect(() => callers.identify(bearer('Bearer one'))).toThrow(refused);
+    expect(() => forgetful.identify(bearer('Bearer one'))).toThrow(refused);
+  });
+
+  it('are hashed once while a policy is in force', () => {
+    const remembering = createKeyCallers(() => policy);
+    remembering.identify(bearer('Bearer one'));
+    vi.mocked(timingSafeEqual).mockClear();
+    expect(remembering.identify(bearer('Bearer one')).name).toBe('billing');
+    expect(timingSafeEqual).not.toHaveBeenCalled();
+    expect(() => remembering.identify(bearer('Bearer One'))).toThrow(refused);
   });
 
   it('are told how to be brought', () => {
