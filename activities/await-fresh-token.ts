@@ -60,6 +60,8 @@ export interface WaitDependencies {
     | { kind: 'ended'; outcome: RefreshResult | undefined }
     | { kind: 'failed'; error: unknown }
     | { kind: 'deadline' }
+    /** A token was stored meanwhile. */
+    | { kind: 'arrived' }
     | { kind: 'abandoned' }
   >;
   clock: Pick<Clock, 'monotonicMs'>;

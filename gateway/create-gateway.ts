@@ -45,6 +45,7 @@ import { addProblemRoutes } from './routes/problems.ts';
 import { addProviderRoutes } from './routes/providers.ts';
 import { addTokenRoutes } from './routes/token.ts';
 import { createStoreOutage } from './store-outage.ts';
+import { createTokenArrivals } from './token-arrivals.ts';
 import { createTokenCache } from './token-cache.ts';
 import { createTokenReads } from './token-reads.ts';
 import { createTokenService } from './token-service.ts';
@@ -143,6 +144,7 @@ export function createGateway(dependencies: GatewayDependencies): Gateway {
   const tokenService = createTokenService({
     tokenCache,
     flights,
+    arrivals: createTokenArrivals(dependencies.tokenCache?.notices),
     admission,
     clock,
     databaseClock,

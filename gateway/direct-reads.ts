@@ -7,11 +7,11 @@ import { loggedAddress } from './audit-requests.ts';
 import type { AuditTrail } from './audit-trail.ts';
 import type { Caller } from './caller.ts';
 import type { Callers } from './callers.ts';
-import type { GatewayBindings } from './gateway-env.ts';
+import type { FailedRead, GatewayBindings } from './gateway-env.ts';
 import { requestEnding, requestIdOf } from './observe-requests.ts';
 import type { RequestRecords } from './request-records.ts';
 import type { TokenReads } from './token-reads.ts';
-import type { TokenAnswer, TokenService } from './token-service.ts';
+import { waitDefaultSeconds, type TokenAnswer, type TokenService } from './token-service.ts';
 
 const pathStart = '/v1/connections/';
 const pathEnd = '/token';
@@ -20,20 +20,20 @@ const route = '/v1/connections/{id}/token';
 const plainHostPattern = /^[A-Za-z0-9.-]{1,255}(?::\d{1,5})?$/;
 
 /**
- * Answers a request, or returns false and leaves it, untouched, to the app. With `leave` it does so later:
- * that is called where it turned out not to be able to answer, with the failure that the app has to tell of.
+ * Answers a request, or returns false and leaves it, untouched, to the app. With `leave` it does so later: that is
+ * called with the failure that the app has to tell of.
  */
 export type AnswerDirectly = (
   request: IncomingMessage,
   response: ServerResponse,
   bindings: GatewayBindings,
-  leave: (failure?: unknown) => void,
+  leave: (failed: FailedRead) => void,
 ) => boolean;
 
 /**
  * The read that callers make a million times, answered by Node's own request and response: `GET` of a token
- * without a query, of a caller who may have it, where memory or one SELECT has what does. The rest, and
- * whatever is wrong with a request, goes through the app, which answers this one alike.
+ * without a query, of a caller who may have it, refreshed first where it must be. The rest, and whatever problem
+ * there is to tell of, goes through the app, which answers this one alike.
  */
 export function createDirectReads(dependencies: {
   tokenService: TokenService;
@@ -103,31 +103,32 @@ export function createDirectReads(dependencies: {
       span.end(requestEnding({ method: 'GET', route, status: 200 }, requestId));
     }
 
-    const read = tokenService.readAtOnce({
+    const read = tokenService.readToken({
       connectionId,
       visibleTo: caller.tenants,
       mayInsist: caller.scopes.has('tokens:refresh'),
+      waitSeconds: waitDefaultSeconds,
+      callerSignal: () => goneSignal(response),
       mayRefresh: true,
       mayTrail: true,
       memoryOnly: bindings.memoryOnly === true,
       traceparent: span.traceparent,
     });
-    if (read === undefined) return false;
-    if (!(read instanceof Promise)) {
-      answer(read);
-      return true;
+    if (!(read instanceof Promise)) answer(read);
+    else {
+      void read.then(answer, (failure: unknown) => {
+        leave({ failure, startedMs, requestId, span });
+      });
     }
-    void read.then(
-      (later) => {
-        if (later === undefined) leave();
-        else answer(later);
-      },
-      (failure: unknown) => {
-        leave(failure);
-      },
-    );
     return true;
   };
+}
+
+/** Aborted once nobody is there any more to read the answer. */
+function goneSignal(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  response.once('close', () => gone.abort());
+  return gone.signal;
 }
 
 /** Of a request that is nothing but a read; undefined for every other. */

@@ -22,8 +22,16 @@ export interface GatewayBindings {
   clientAddress?: string | undefined;
   /** There are too many connections, and this one gets only what memory answers. */
   memoryOnly?: boolean;
-  /** The token was read before the app was asked, and this is why there is none: not to be tried again. */
-  failedRead?: unknown;
+  /** The token was asked for before the app was. */
+  failedRead?: FailedRead;
+}
+
+/** A read of a token that began before the app was asked: why there is none, not to be tried again. */
+export interface FailedRead {
+  failure: unknown;
+  startedMs: number;
+  requestId: string;
+  span: Span;
 }
 
 /** What one request carries from its middleware to its handler and back. */
@@ -61,7 +69,7 @@ const noSocket: GatewayBindings = { clientIdentity: null };
 /** Throws what a read that was tried before the app failed with. */
 export function assertReadable(c: GatewayContext): void {
   const { failedRead } = bindingsOf(c);
-  if (failedRead !== undefined) throw failedRead as Error;
+  if (failedRead !== undefined) throw failedRead.failure as Error;
 }
 
 /** What came with the request; `app.request` without a socket brings nothing. */

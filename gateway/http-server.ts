@@ -10,7 +10,7 @@ import type { TlsSource } from '../platform/tls-source.ts';
 import { notHttp, problemOfClientError, writeProblem } from './client-error.ts';
 import { identityOfCertificate } from './client-identity.ts';
 import type { AnswerDirectly } from './direct-reads.ts';
-import type { GatewayBindings } from './gateway-env.ts';
+import type { FailedRead, GatewayBindings } from './gateway-env.ts';
 import { createHttpConnections } from './http-connections.ts';
 import { drainLimitMs, httpLimits, type HttpLimits } from './http-limits.ts';
 import { createProblem } from './problem.ts';
@@ -61,11 +61,10 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
   const limits = { ...httpLimits, ...options.limits };
   const connections = createHttpConnections(() => clock.monotonicMs());
 
-  /** What reads that were tried before the app failed with. */
-  const failures = new WeakMap<object, unknown>();
+  const failedReads = new WeakMap<object, FailedRead>();
   const answer = (request: Request, { incoming }: HttpBindings | Http2Bindings) => {
     const bindings = connections.bindings(incoming.socket) ?? { clientIdentity: null };
-    const failedRead = failures.get(incoming);
+    const failedRead = failedReads.get(incoming);
     return fetch(request, failedRead === undefined ? bindings : { ...bindings, failedRead });
   };
   const listener = getRequestListener(answer, {
@@ -103,8 +102,8 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
 
   server.on('request', (request, response) => {
     const bindings = connections.begin(request, response);
-    const leave = (failure?: unknown) => {
-      if (failure !== undefined) failures.set(request, failure);
+    const leave = (failedRead?: FailedRead) => {
+      if (failedRead !== undefined) failedReads.set(request, failedRead);
       // The listener answers its own failures, so there is nobody left to tell.
       void listener(request, response);
     };

@@ -2,7 +2,7 @@ import { createMiddleware } from 'hono/factory';
 import type { Clock } from '../platform/clock.ts';
 import type { HttpLabels } from '../platform/metrics.ts';
 import type { Tracer } from '../platform/tracer.ts';
-import type { GatewayEnv } from './gateway-env.ts';
+import { bindingsOf, type GatewayEnv } from './gateway-env.ts';
 import type { RequestRecords } from './request-records.ts';
 import { routeTemplate } from './route-template.ts';
 
@@ -22,14 +22,15 @@ interface ObserverDependencies {
 export function observeRequests(dependencies: ObserverDependencies) {
   const { clock, records, tracer, newRequestId } = dependencies;
   return createMiddleware<GatewayEnv>(async function observeRequests(c, next) {
-    const startedMs = clock.monotonicMs();
-    const requestId = requestIdOf(c.req.header('X-Request-Id')) ?? newRequestId();
+    const { failedRead } = bindingsOf(c);
+    const startedMs = failedRead?.startedMs ?? clock.monotonicMs();
+    const requestId =
+      failedRead?.requestId ?? requestIdOf(c.req.header('X-Request-Id')) ?? newRequestId();
     c.set('requestId', requestId);
     c.header('X-Request-Id', requestId);
-    const span = tracer.start(c.req.method, {
-      kind: 'server',
-      parent: c.req.header('traceparent'),
-    });
+    const span =
+      failedRead?.span ??
+      tracer.start(c.req.method, { kind: 'server', parent: c.req.header('traceparent') });
     c.set('span', span);
     c.header('traceparent', span.traceparent);
     // Everything here is a token or describes one's state: no cache on the way may keep it.

@@ -23,16 +23,19 @@ import {
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import { overloaded, type Admission } from './admission.ts';
 import { isVisible } from './caller.ts';
-import { awaitFlight } from './await-flight.ts';
-import type { RefreshFlights } from './refresh-flights.ts';
+import { awaitFlight, type FlightEnding } from './await-flight.ts';
+import type { FlightOutcome, RefreshFlights } from './refresh-flights.ts';
+import type { TokenArrivals } from './token-arrivals.ts';
 import type { HeldToken, TokenCache } from './token-cache.ts';
 import { TokenText } from './token-text.ts';
 
 /** A refresh that ended in success but not newer than the caller needs is followed by one more. */
 const flightsPerCall = 2;
 
-/** Of a read that asks for nothing but a valid token. */
-export interface PlainRead {
+/** How long a caller waits who does not say. */
+export const waitDefaultSeconds = 10;
+
+export interface TokenRequest extends AskedDemand {
   connectionId: string;
   /** A connection of another tenant is as if it were not there. */
   visibleTo: VisibleTenants;
@@ -46,9 +49,6 @@ export interface PlainRead {
   memoryOnly: boolean;
   /** Of the request, W3C Trace Context. */
   traceparent: string;
-}
-
-export interface TokenRequest extends PlainRead, AskedDemand {
   /** 0 to 60, from the arrival of the call; 0 starts a refresh and answers at once. */
   waitSeconds: number;
   /** Aborted when the caller goes away; asked for only if the call has to wait. */
@@ -65,18 +65,17 @@ export interface TokenAnswer {
 }
 
 export interface TokenService {
-  /** Throws every problem of docs/http.md, `store_unavailable`, `overloaded`, `input_validation`. */
-  readToken(request: TokenRequest): Promise<TokenAnswer>;
   /**
-   * What memory has, at once, or one SELECT; undefined where that does not do: `readToken` knows what to do or
-   * say then. Never throws; rejects with `internal` for a token that does not open, which is not tried again.
+   * What memory has is there at once. Rejects with every problem of docs/http.md, `store_unavailable`, `overloaded`,
+   * `input_validation`.
    */
-  readAtOnce(request: PlainRead): TokenAnswer | Promise<TokenAnswer | undefined> | undefined;
+  readToken(request: TokenRequest): TokenAnswer | Promise<TokenAnswer>;
 }
 
 interface TokenServiceDependencies {
   tokenCache: TokenCache;
   flights: RefreshFlights;
+  arrivals: TokenArrivals;
   admission: Admission;
   clock: Clock;
   databaseClock: DatabaseClock;
@@ -98,28 +97,18 @@ interface Call {
  * share one run whatever they asked for.
  */
 export function createTokenService(dependencies: TokenServiceDependencies): TokenService {
-  const { tokenCache, flights, admission, clock, databaseClock } = dependencies;
+  const { tokenCache, flights, arrivals, admission, clock, databaseClock } = dependencies;
 
-  async function readToken(request: TokenRequest): Promise<TokenAnswer> {
-    const remembered = readMemory(request);
-    if (remembered !== undefined) return remembered;
+  function readToken(request: TokenRequest): TokenAnswer | Promise<TokenAnswer> {
+    return readMemory(request) ?? readBeyondMemory(request);
+  }
+
+  async function readBeyondMemory(request: TokenRequest): Promise<TokenAnswer> {
     if (request.memoryOnly) throw overloaded();
     return admission.work(() => readStored(request));
   }
 
-  function readAtOnce(request: PlainRead) {
-    const remembered = readMemory(request);
-    if (remembered !== undefined) return remembered;
-    if (request.memoryOnly) return undefined;
-    return admission
-      .work(() => readOnce(request))
-      .catch((error: unknown) => {
-        if (error instanceof TokenManagerError && error.code === 'internal') throw error;
-        return undefined;
-      });
-  }
-
-  function readMemory(request: PlainRead & AskedDemand): TokenAnswer | undefined {
+  function readMemory(request: TokenRequest): TokenAnswer | undefined {
     const cached = request.mayTrail ? tokenCache.find(request.connectionId) : undefined;
     // Another tenant's entry is passed over: that it is in memory would show in the time of the answer.
     if (cached === undefined || !isVisible(cached.connection.tenantId, request.visibleTo)) {
@@ -129,16 +118,6 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     if (!isEnoughUnread(request, cached.connection, now)) return undefined;
     refreshBehind(request, cached.connection, now);
     return heldAnswer(cached, now, 'cache');
-  }
-
-  async function readOnce(request: PlainRead): Promise<TokenAnswer | undefined> {
-    const reading = await readRow(request, request.mayTrail);
-    const { connection } = reading;
-    const now = databaseClock.now();
-    // It asks for no more than a valid token, so the version at its arrival is nothing to it.
-    if (!satisfiesDemand(connection, {}, connection.tokenVersion, now)) return undefined;
-    refreshBehind(request, connection, now);
-    return answerOf(reading, { refreshed: false, now, source: 'store' });
   }
 
   async function readStored(request: TokenRequest): Promise<TokenAnswer> {
@@ -187,19 +166,20 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     let reading = arrival;
     for (let flown = 0; flown < flightsPerCall; flown += 1) {
       const flight = joinFlight(call, reading.connection);
-      const waitMs = call.deadlineMs - clock.monotonicMs();
-      if (waitMs <= 0) return settle(reading, call, 'store', inProgress(reading.connection));
+      let ending: FlightEnding;
+      do {
+        const waitMs = call.deadlineMs - clock.monotonicMs();
+        if (waitMs <= 0) return settle(reading, call, 'store', inProgress(reading.connection));
+        ending = await waitFor(flight, waitMs, call);
+        // Nobody reads this answer; it only ends the call.
+        if (ending.kind === 'abandoned') throw inProgress(reading.connection);
+        reading = await readRow(call.request, false);
+        if (isSatisfied(reading.connection, call.demand.accepted, call))
+          return answer(reading, call, 'refresh');
+      } while (ending.kind === 'arrived');
 
-      const signal = call.request.callerSignal();
-      const ending = await admission.wait((onEnd) => awaitFlight(flight, waitMs, signal, onEnd));
-      // Nobody reads this answer; it only ends the call.
-      if (ending.kind === 'abandoned') throw inProgress(reading.connection);
-
-      reading = await readRow(call.request, false);
       const { connection } = reading;
       const now = databaseClock.now();
-      if (isSatisfied(connection, call.demand.accepted, call))
-        return answer(reading, call, 'refresh');
       if (ending.kind === 'deadline') throw problemAtDeadline(connection, call.arrivedAt, now);
       if (ending.kind === 'failed') throw ending.error;
       const { outcome: result } = ending;
@@ -215,6 +195,16 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     }
     const { connection } = reading;
     throw refreshObstacle(connection, databaseClock.now()) ?? inProgress(connection);
+  }
+
+  function waitFor(
+    flight: Promise<FlightOutcome>,
+    ms: number,
+    { request }: Call,
+  ): Promise<FlightEnding> {
+    const signal = request.callerSignal();
+    const onArrival = (arrived: () => void) => arrivals.next(request.connectionId, arrived);
+    return admission.wait((onEnd) => awaitFlight(flight, { ms, signal, onEnd, onArrival }));
   }
 
   /** Throws `refresh_limited`: callers who insist on a newer token than a valid one have a limit. */
@@ -241,7 +231,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   }
 
   /** Past its due time but valid: answered now, and refreshed once per connection and process. */
-  function refreshBehind(request: PlainRead, connection: Connection, now: Date): void {
+  function refreshBehind(request: TokenRequest, connection: Connection, now: Date): void {
     if (!request.mayRefresh || !isInsideMargin(connection, now)) return;
     const status = connectionStatus(connection, now);
     if ((status !== 'active' && status !== 'uncertain') || !isRefreshable(connection)) return;
@@ -257,10 +247,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   }
 
   /** With `mayTrail`, a row read just before the call will do if it satisfies the demand. */
-  async function readRow(
-    request: PlainRead & AskedDemand,
-    mayTrail: boolean,
-  ): Promise<TokenReading> {
+  async function readRow(request: TokenRequest, mayTrail: boolean): Promise<TokenReading> {
     const { connectionId, visibleTo } = request;
     const maySee = (connection: Connection) => isVisible(connection.tenantId, visibleTo);
     const suffices = (connection: Connection) =>
@@ -297,7 +284,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     return answerOf(reading, { refreshed, now: databaseClock.now(), source });
   }
 
-  return { readToken, readAtOnce };
+  return { readToken };
 }
 
 /** The next version cannot have been handed out: to ask for it is to force a refresh. */
@@ -327,7 +314,7 @@ function heldAnswer(held: HeldToken, now: Date, source: 'cache' | 'stale'): Toke
 }
 
 function refreshRequest(
-  { traceparent }: PlainRead,
+  { traceparent }: TokenRequest,
   connection: Connection,
   wanted: Pick<RefreshRequest, 'newerThan' | 'trigger' | 'requestedAt'>,
 ): RefreshRequest {

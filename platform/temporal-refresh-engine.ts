@@ -23,7 +23,7 @@ type RefreshRequest = Parameters<RefreshEngine['refresh']>[0];
 const startDeadlineMs = 5_000;
 const retryAfterSeconds = 1;
 /** Between looks at a run whose result is awaited: doubling from the first to the second. */
-const lookFirstMs = 500;
+const lookFirstDefaultMs = 2_000;
 const lookMaxMs = 5_000;
 const fairnessKeyMaxBytes = 64;
 
@@ -50,8 +50,10 @@ export function createTemporalRefreshEngine(dependencies: {
   tracer: Tracer;
   /** Differs only where there is no real client. */
   withHeaders?: typeof withRefreshHeaders;
+  /** Only tests change it. */
+  lookFirstMs?: number;
 }): RefreshEngine {
-  const { withHeaders = withRefreshHeaders } = dependencies;
+  const { withHeaders = withRefreshHeaders, lookFirstMs = lookFirstDefaultMs } = dependencies;
 
   async function start(client: Client, request: RefreshRequest): Promise<RefreshHandle> {
     const span = dependencies.tracer.start(`StartWorkflow:${refreshConnectionWorkflowType}`, {
@@ -107,7 +109,7 @@ export function createTemporalRefreshEngine(dependencies: {
         );
         onStarted?.();
         return await until(signal, () =>
-          client.withAbortSignal(signal, () => resultOf(handle, signal)),
+          client.withAbortSignal(signal, () => resultOf(handle, signal, lookFirstMs)),
         );
       } catch (error) {
         signal.throwIfAborted();
@@ -146,19 +148,27 @@ function fairnessKeyOf(tenantId: string): string {
  * closes (seen once in a thousand runs), and answers when the 20 seconds of the poll are over; so the
  * run is looked at as well.
  */
-async function resultOf(handle: RefreshHandle, signal: AbortSignal): Promise<RefreshResult> {
+async function resultOf(
+  handle: RefreshHandle,
+  signal: AbortSignal,
+  lookFirstMs: number,
+): Promise<RefreshResult> {
   const arrived = new AbortController();
   const polled = handle.result().finally(() => arrived.abort());
   const watch = AbortSignal.any([signal, arrived.signal]);
   // A poll for the result of a run that is closed is answered at once.
-  const asked = isSeenClosed(handle, watch).then((isClosed) =>
+  const asked = isSeenClosed(handle, watch, lookFirstMs).then((isClosed) =>
     isClosed ? handle.result() : polled,
   );
   return Promise.race([polled, asked]);
 }
 
 /** Looks at the run until it is closed; false once the signal is aborted. */
-async function isSeenClosed(handle: RefreshHandle, signal: AbortSignal): Promise<boolean> {
+async function isSeenClosed(
+  handle: RefreshHandle,
+  signal: AbortSignal,
+  lookFirstMs: number,
+): Promise<boolean> {
   for (let pauseMs = lookFirstMs; ; pauseMs = Math.min(2 * pauseMs, lookMaxMs)) {
     try {
       await sleep(pauseMs, undefined, { signal });

@@ -36,8 +36,7 @@ export function composeWaits(parts: {
   });
   return createWaitActivities({
     readConnection: (connectionId) => parts.connections.get(connectionId, null),
-    awaitRefresh: (request, waitMs, signal) =>
-      awaitFlight(flights.join(request), waitMs, signal, () => undefined),
+    awaitRefresh: (request, ms, signal) => awaitFlight(flights.join(request), { ms, signal }),
     clock: systemClock,
     currentCall: parts.currentCall,
     log: parts.log,

@@ -20,10 +20,9 @@ import { present } from '../present.ts';
 import { problemResponses, problemsOfBodies, problemsOfCallers } from '../problem-responses.ts';
 import { scopes } from '../security-schemes.ts';
 import type { TokenReads } from '../token-reads.ts';
-import type { TokenAnswer, TokenService } from '../token-service.ts';
+import { waitDefaultSeconds, type TokenAnswer, type TokenService } from '../token-service.ts';
 
 const waitMaxSeconds = 60;
-const waitDefaultSeconds = 10;
 const minTtlMaxSeconds = 86_400;
 
 const tokenAnswer = z

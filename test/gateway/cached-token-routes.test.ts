@@ -1,10 +1,11 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { TokenManagerError } from '../../client/contract.ts';
 import type { Connection } from '../../connections/connection.ts';
 import {
   call,
   connectionRow,
   createFakeGateway,
+  expired,
   refreshRow,
   secondsFromStart,
   settle,
@@ -314,4 +315,36 @@ it('callers of one connection share a SELECT, and another when the first does no
   expect(engine.calls).toHaveLength(1);
   // Two on arrival and two after the refresh, where each caller used to need two of its own.
   expect(state.reads).toBeLessThanOrEqual(4);
+});
+
+describe('a GET that waits for a refresh', () => {
+  it('is answered as soon as the token is stored, while the run that stored it goes on', async () => {
+    const { get, engine, rows, notify, state } = createCachingGateway(connectionRow(expired));
+    const herd = Array.from({ length: 20 }, () => get());
+    await vi.waitFor(() => expect(engine.calls).toHaveLength(1));
+    await settle();
+    refreshRow(rows);
+    notify('c1');
+    for (const { status, json } of await Promise.all(herd)) {
+      expect([status, json['token_version'], json['refreshed']]).toEqual([200, 8, true]);
+    }
+    expect(engine.calls).toHaveLength(1);
+    // Those who come together share two SELECTs at most, on arrival and when they hear of the token.
+    expect(state.reads).toBeLessThanOrEqual(4);
+  });
+
+  it('waits on where what was stored does not do', async () => {
+    const { get, engine, rows, notify } = createCachingGateway(connectionRow(expired));
+    const waiting = get();
+    await vi.waitFor(() => expect(engine.calls).toHaveLength(1));
+    await settle();
+    notify('c2');
+    notify('c1');
+    await settle();
+    notify('c1');
+    await settle();
+    engine.calls[0]?.resolve(refreshRow(rows));
+    expect((await waiting).json['token_version']).toBe(8);
+    expect(engine.calls).toHaveLength(1);
+  });
 });

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it, vi } from 'vitest';
 import { TokenManagerError } from '../../client/contract.ts';
 import type { PolicyCaller } from '../../gateway/caller-policy.ts';
 import { createKeyCallers, keyHashOf } from '../../gateway/callers.ts';
@@ -85,6 +86,55 @@ describe('a plain read is answered as the app answers it', () => {
   });
 });
 
+describe('a plain read of an expired token', () => {
+  const expiredRow = { ...cached, ...known, row: connectionRow(expired) };
+
+  it('is answered once it was refreshed, and told of once', async () => {
+    const composed = await compose(expiredRow);
+    composed.engine.respond = () => Promise.resolve(refreshRow(composed.rows));
+    const { response, text } = await read(url(composed));
+    expect(response.status).toBe(200);
+    expect(JSON.parse(text)).toMatchObject({ refreshed: true, token_version: 8 });
+    expect(composed.lines.filter((line) => line.includes('"audit":true'))).toHaveLength(1);
+    expect((await composed.metrics.page()).body).toMatch(
+      /token_reads_total\{source="refresh".*\} 1/,
+    );
+  });
+
+  it('tells of a problem as one request, from its arrival on', async () => {
+    const composed = await compose(expiredRow);
+    const reading = read(url(composed), { 'X-Request-Id': 'r-2' });
+    await vi.waitFor(() => expect(composed.engine.calls).toHaveLength(1));
+    await sleep(50);
+    composed.engine.calls[0]?.reject(new TokenManagerError('refresh_engine_unavailable'));
+    const { response, text } = await reading;
+    expect([response.status, response.headers.get('X-Request-Id')]).toEqual([503, 'r-2']);
+    expect(text).toContain('refresh_engine_unavailable');
+    const requests = composed.lines.filter((line) => line.includes('"msg":"request"'));
+    const [line] = requests.map((written) => JSON.parse(written) as Record<string, unknown>);
+    expect(requests).toHaveLength(1);
+    expect(line?.['request_id']).toBe('r-2');
+    expect(line?.['trace_id']).toBe(response.headers.get('traceparent')?.split('-')[1]);
+    expect(line?.['duration_ms']).toBeGreaterThanOrEqual(45);
+    expect(composed.engine.calls).toHaveLength(1);
+  });
+
+  it('goes on for others when its caller goes away', async () => {
+    const composed = await compose(expiredRow);
+    const leaver = new AbortController();
+    const left = fetch(url(composed), { ...withKey, signal: leaver.signal }).catch(() => 'left');
+    const stays = read(url(composed));
+    await vi.waitFor(() => expect(composed.engine.calls).toHaveLength(1));
+    leaver.abort();
+    expect(await left).toBe('left');
+    await vi.waitFor(() =>
+      expect(composed.lines.join('')).toContain('"problem":"refresh_in_progress"'),
+    );
+    composed.engine.calls[0]?.resolve(refreshRow(composed.rows));
+    expect((await stays).response.status).toBe(200);
+  });
+});
+
 describe('everything else is left to the app', () => {
   it.each([
     ['no key', { Authorization: '' }, 401, 'unauthenticated'],
@@ -109,15 +159,6 @@ describe('everything else is left to the app', () => {
     const { response, text } = await read(url(composed));
     expect(response.status).toBe(404);
     expect(text).toContain('connection_not_found');
-  });
-
-  it('an expired token, which is refreshed, once', async () => {
-    const composed = await compose({ ...cached, ...known, row: connectionRow(expired) });
-    composed.engine.respond = () => Promise.resolve(refreshRow(composed.rows));
-    const { response, text } = await read(url(composed));
-    expect(response.status).toBe(200);
-    expect(JSON.parse(text)).toMatchObject({ refreshed: true, token_version: 8 });
-    expect(composed.lines.filter((line) => line.includes('"audit":true'))).toHaveLength(1);
   });
 
   it('a connection that is not there, and a store that is away', async () => {

@@ -47,6 +47,7 @@ function engineOver({ polls, looks = [] }: RunScript) {
     requestEagerStart: false,
     tracer: createIdTracer(),
     withHeaders: ({ workflow }) => workflow,
+    lookFirstMs: 500,
   });
   const refresh = (signal = new AbortController().signal) =>
     engine.refresh(
