@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import * as oauth from 'oauth4webapi';
 import { describe, expect, it } from 'vitest';
 import { strictWarnings } from '../../oauth/strict-check.ts';
 import { extractTokens, type ExtractedTokens } from '../../oauth/token-answer.ts';
@@ -264,6 +265,33 @@ describe('strictWarnings', () => {
     [{ access_token: 'at', token_type: 'bearer', id_token: 'not a JWT' }, []],
   ])('of %j are %j', async (body, warnings) => {
     expect(await strictWarnings(defineProvider(), answerOf(body))).toEqual(warnings);
+  });
+
+  it('are those of the answer itself, whatever like it came before', async () => {
+    const value = fc.oneof(
+      fc.constantFrom('', 'Bearer', 'dpop', 'mac', '60', 'soon', 0, -1, 60, null),
+      fc.constantFrom<unknown>(true, [], ['60'], {}),
+    );
+    const names = fc.constantFrom(
+      ...['access_token', 'refresh_token', 'expires_in', 'token_type', 'scope', 'error', 'other'],
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.dictionary(names, value, { maxKeys: 2 }), async (changes) => {
+        const body = { access_token: 'at', token_type: 'Bearer', ...changes };
+        const response = Response.json(body);
+        const refusal = await oauth
+          .processRefreshTokenResponse(
+            { issuer: 'https://as.invalid' },
+            { client_id: 'c' },
+            response,
+          )
+          .then(() => undefined)
+          .catch((error: unknown) => error as { code?: string });
+        const expected = refusal === undefined ? [] : [refusal.code?.toLowerCase()];
+        expect(await strictWarnings(defineProvider(), answerOf(body))).toEqual(expected);
+      }),
+      { numRuns: 2_000 },
+    );
   });
 
   it('name a status other than 200', async () => {
