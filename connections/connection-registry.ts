@@ -56,12 +56,13 @@ export function createConnectionRegistry(
         values: [connectionId],
       });
       if (row === undefined) return undefined;
-      databaseClock.observe(row.read_at, startedAtMs);
       const connection = connectionFromRow(row);
+      databaseClock.observe(connection.readAt, startedAtMs);
       const sealed = row.sealed_access_token;
       return {
         connection,
         sealedBytes: sealed?.length ?? 0,
+        factsCharacters: row.facts.length,
         open() {
           if (sealed === null) throw new Error('the connection holds no access token');
           return vault.open(

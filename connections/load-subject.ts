@@ -60,8 +60,9 @@ export async function loadSubject(
     values: [connectionId],
   });
   if (row === undefined) return undefined;
+  const connection = connectionFromRow(row);
   return {
-    connection: connectionFromRow(row),
+    connection,
     attempt: Number(row.attempt),
     sealedAccessToken: row.sealed_access_token,
     sealedRefreshToken: row.sealed_refresh_token,
@@ -70,15 +71,15 @@ export async function loadSubject(
     recentSends: row.recent_sends,
     refreshTokenExpiresAt: row.refresh_token_expires_at,
     app: {
-      id: row.app_id,
-      provider: row.provider,
+      id: connection.appId,
+      provider: connection.provider,
       clientId: row.client_id,
       generation: Number(row.app_generation),
       sealedClientSecrets: row.sealed_client_secrets,
       overrides: row.overrides,
       limits: row.limits,
-      pausedReason: row.app_paused_reason,
-      pausedUntil: row.app_paused_until,
+      pausedReason: connection.app.pausedReason,
+      pausedUntil: connection.app.pausedUntil,
     },
     intent: intentFromRow(row),
     openGate: openGateFromRow(row),

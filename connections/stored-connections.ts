@@ -43,7 +43,8 @@ export async function readStoredConnections(
       from ${connectionTables} where c.id = any($1::text[])`,
     values: [connectionIds],
   });
-  return new Map(rows.map((row) => [row.id, storedFromRow(row)]));
+  const stored = rows.map(storedFromRow);
+  return new Map(stored.map((each) => [each.connection.id, each]));
 }
 
 /** By id; absent where there is a connection, or was none. */

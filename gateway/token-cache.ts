@@ -138,13 +138,12 @@ export function createTokenCache(dependencies: {
   function keep(
     connectionId: string,
     select: Select,
-    { connection, sealedBytes }: TokenReading,
+    { connection, sealedBytes, factsCharacters }: TokenReading,
     accessToken: Secret,
   ): void {
     if (select.isOvertaken) return;
     const { readAtMs, session } = select;
-    const size =
-      timesHeld * sealedBytes + bytesPerJsonCharacter * JSON.stringify(connection).length;
+    const size = timesHeld * sealedBytes + bytesPerJsonCharacter * factsCharacters;
     const entry = { connection, accessToken, text: undefined, readAtMs, session };
     entries.set(connectionId, entry, { size });
     sweep ??= setTimeout(forgetOld, sweepEveryMs).unref();

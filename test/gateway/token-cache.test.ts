@@ -49,6 +49,7 @@ function createFakes(options: { cacheSeconds?: number; entriesMax?: number; deaf
     return {
       connection,
       sealedBytes: 100,
+      factsCharacters: JSON.stringify(connection).length,
       open() {
         state.opened += 1;
         if (state.openFails !== undefined) return Promise.reject(state.openFails);
