@@ -16,11 +16,15 @@ import {
 } from '../client/contract.ts';
 import type { RefreshEngine } from '../gateway/refresh-engine.ts';
 import { withRefreshHeaders } from './refresh-headers.ts';
+import { createStartLine } from './start-line.ts';
 import type { Tracer } from './tracer.ts';
 
 type RefreshRequest = Parameters<RefreshEngine['refresh']>[0];
 
 const startDeadlineMs = 5_000;
+/** More at once would wait for Temporal rather than here, each with its deadline running. */
+const startsAtOnceMax = 32;
+const interactivePriority = 2;
 const retryAfterSeconds = 1;
 /** Between looks at a run whose result is awaited: doubling from the first to the second. */
 const lookFirstDefaultMs = 2_000;
@@ -54,6 +58,7 @@ export function createTemporalRefreshEngine(dependencies: {
   lookFirstMs?: number;
 }): RefreshEngine {
   const { withHeaders = withRefreshHeaders, lookFirstMs = lookFirstDefaultMs } = dependencies;
+  const line = createStartLine(startsAtOnceMax);
 
   async function start(client: Client, request: RefreshRequest): Promise<RefreshHandle> {
     const span = dependencies.tracer.start(`StartWorkflow:${refreshConnectionWorkflowType}`, {
@@ -98,14 +103,21 @@ export function createTemporalRefreshEngine(dependencies: {
     });
   }
 
+  /** The deadline counts from the turn of a start: before it nothing was asked of Temporal. */
+  function startInTime(client: Client, request: RefreshRequest): Promise<RefreshHandle> {
+    return until(AbortSignal.timeout(startDeadlineMs), () =>
+      client.withDeadline(Date.now() + startDeadlineMs, () => start(client, request)),
+    );
+  }
+
   return {
     async refresh(request, signal, onStarted) {
       const client = dependencies.client();
       if (client === undefined) throw unavailable(new Error('there is no connection to Temporal'));
       try {
-        const startBy = AbortSignal.timeout(startDeadlineMs);
-        const handle = await until(startBy, () =>
-          client.withDeadline(Date.now() + startDeadlineMs, () => start(client, request)),
+        const isAwaited = priorityOf(request.trigger) <= interactivePriority;
+        const handle = await until(signal, () =>
+          line.run(() => startInTime(client, request), { isAwaited, signal }),
         );
         onStarted?.();
         return await until(signal, () =>
@@ -133,7 +145,7 @@ function priorityOf(trigger: RefreshTrigger): number {
     case 'force':
     case 'rejected':
     case 'workflow':
-      return 2;
+      return interactivePriority;
   }
 }
 
