@@ -11,11 +11,20 @@ import type { FailedRead, GatewayBindings } from './gateway-env.ts';
 import { requestEnding, requestIdOf } from './observe-requests.ts';
 import type { RequestRecords } from './request-records.ts';
 import type { TokenReads } from './token-reads.ts';
-import { waitDefaultSeconds, type TokenAnswer, type TokenService } from './token-service.ts';
+import {
+  minTtlMaxSeconds,
+  waitDefaultSeconds,
+  waitMaxSeconds,
+  type TokenAnswer,
+  type TokenRequest,
+  type TokenService,
+} from './token-service.ts';
 
 const pathStart = '/v1/connections/';
 const pathEnd = '/token';
 const route = '/v1/connections/{id}/token';
+/** A number that needs no second look; any other is for the app to judge. */
+const plainNumberPattern = /^(?:0|[1-9]\d{0,8})$/;
 /** A Host that is another is for whoever builds an address of it to judge. */
 const plainHostPattern = /^[A-Za-z0-9.-]{1,255}(?::\d{1,5})?$/;
 
@@ -32,7 +41,7 @@ export type AnswerDirectly = (
 
 /**
  * The read that callers make a million times, answered by Node's own request and response: `GET` of a token
- * without a query, of a caller who may have it, refreshed first where it must be. The rest, and whatever problem
+ * with a plain query, of a caller who may have it, refreshed first where it must be. The rest, and whatever problem
  * there is to tell of, goes through the app, which answers this one alike.
  */
 export function createDirectReads(dependencies: {
@@ -52,8 +61,9 @@ export function createDirectReads(dependencies: {
   const audit = dependencies.audit.of(`GET ${route}`, 'done');
 
   return (request, response, bindings, leave) => {
-    const connectionId = connectionIdOf(request);
-    if (connectionId === undefined) return false;
+    const asked = readAsked(request);
+    if (asked === undefined) return false;
+    const { connectionId } = asked;
     const { headers } = request;
     if (debugMode === 'always') return false;
     if (debugMode === 'asked' && headers['x-debug-request'] !== undefined) return false;
@@ -104,10 +114,9 @@ export function createDirectReads(dependencies: {
     }
 
     const read = tokenService.readToken({
-      connectionId,
+      ...asked,
       visibleTo: caller.tenants,
       mayInsist: caller.scopes.has('tokens:refresh'),
-      waitSeconds: waitDefaultSeconds,
       callerSignal: () => goneSignal(response),
       mayRefresh: true,
       mayTrail: true,
@@ -131,16 +140,45 @@ function goneSignal(response: ServerResponse): AbortSignal {
   return gone.signal;
 }
 
+type Asked = Pick<
+  TokenRequest,
+  'connectionId' | 'waitSeconds' | 'minTtlSeconds' | 'minTokenVersion'
+>;
+
 /** Of a request that is nothing but a read; undefined for every other. */
-function connectionIdOf(request: IncomingMessage): string | undefined {
+function readAsked(request: IncomingMessage): Asked | undefined {
   const { method, url = '', headers } = request;
-  if (method !== 'GET' || !url.startsWith(pathStart) || !url.endsWith(pathEnd)) return undefined;
-  const connectionId = url.slice(pathStart.length, -pathEnd.length);
+  if (method !== 'GET' || !url.startsWith(pathStart)) return undefined;
+  const queryAt = url.indexOf('?');
+  const path = queryAt === -1 ? url : url.slice(0, queryAt);
+  if (!path.endsWith(pathEnd)) return undefined;
+  const connectionId = path.slice(pathStart.length, -pathEnd.length);
   if (!identifierPattern.test(connectionId)) return undefined;
   if (headers.host === undefined || !plainHostPattern.test(headers.host)) return undefined;
   const hasBody =
     headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
-  return hasBody || headers.expect !== undefined ? undefined : connectionId;
+  if (hasBody || headers.expect !== undefined) return undefined;
+  const asked = { connectionId, waitSeconds: waitDefaultSeconds };
+  return queryAt === -1 ? asked : readQuery(url.slice(queryAt + 1), asked);
+}
+
+/** Undefined for whatever the app has to judge: what is twice there, too large, unknown or written otherwise. */
+function readQuery(query: string, asked: Asked): Asked | undefined {
+  const names = new Set<string>();
+  for (const part of query.split('&')) {
+    const [name = '', value = ''] = part.split('=', 2);
+    if (!plainNumberPattern.test(value) || part.length !== name.length + 1 + value.length) {
+      return undefined;
+    }
+    if (names.has(name)) return undefined;
+    names.add(name);
+    const number = Number(value);
+    if (name === 'wait_seconds' && number <= waitMaxSeconds) asked.waitSeconds = number;
+    else if (name === 'min_ttl_seconds' && number <= minTtlMaxSeconds) asked.minTtlSeconds = number;
+    else if (name === 'min_token_version') asked.minTokenVersion = number;
+    else return undefined;
+  }
+  return asked;
 }
 
 /** Undefined for whoever the app will refuse. */

@@ -32,8 +32,10 @@ import { TokenText } from './token-text.ts';
 /** A refresh that ended in success but not newer than the caller needs is followed by one more. */
 const flightsPerCall = 2;
 
-/** How long a caller waits who does not say. */
+/** How long a caller waits who does not say, and at most. */
 export const waitDefaultSeconds = 10;
+export const waitMaxSeconds = 60;
+export const minTtlMaxSeconds = 86_400;
 
 export interface TokenRequest extends AskedDemand {
   connectionId: string;

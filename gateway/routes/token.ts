@@ -20,10 +20,13 @@ import { present } from '../present.ts';
 import { problemResponses, problemsOfBodies, problemsOfCallers } from '../problem-responses.ts';
 import { scopes } from '../security-schemes.ts';
 import type { TokenReads } from '../token-reads.ts';
-import { waitDefaultSeconds, type TokenAnswer, type TokenService } from '../token-service.ts';
-
-const waitMaxSeconds = 60;
-const minTtlMaxSeconds = 86_400;
+import {
+  minTtlMaxSeconds,
+  waitDefaultSeconds,
+  waitMaxSeconds,
+  type TokenAnswer,
+  type TokenService,
+} from '../token-service.ts';
 
 const tokenAnswer = z
   .object({

@@ -12,7 +12,7 @@ import { connectionRow, expired, refreshRow } from './gateway-fakes.ts';
 
 const path = '/v1/connections/c1/token';
 /** What sends the same request through the app. */
-const throughApp = `${path}?wait_seconds=10`;
+const throughApp = `${path}?wait_seconds=%31%30`;
 const compose = createComposer();
 const notices = { session: () => 1, subscribe: () => () => undefined };
 const cached = { tokenCache: { seconds: 300, notices } };
@@ -62,6 +62,47 @@ describe('a plain read is answered as the app answers it', () => {
       return { action, outcome, caller, client_address, connection_id, method, route, status };
     };
     expect(ofDirect.map(stable)).toEqual(expect.arrayContaining(ofApp.map(stable)));
+  });
+
+  it.each([
+    '?wait_seconds=0',
+    '?wait_seconds=60&min_ttl_seconds=600',
+    '?min_ttl_seconds=86400&min_token_version=7&wait_seconds=1',
+    '?min_ttl_seconds=86401',
+    '?wait_seconds=61',
+    '?wait_seconds=1&wait_seconds=2',
+    '?wait_seconds=01',
+    '?wait_seconds=',
+    '?wait_seconds',
+    '?wait_seconds=1=1',
+    '?min_ttl_seconds=-1',
+    '?min_token_version=9',
+    '?min_token_version=99999999999999999999',
+    '?unknown=1',
+    '?=1',
+    '?',
+    '?&wait_seconds=1',
+  ])('and with the query %s', async (query) => {
+    const direct = await compose({ ...cached, ...known });
+    const answer = async (app: Awaited<ReturnType<typeof compose>>, target: string) => {
+      app.engine.respond = () => Promise.resolve(refreshRow(app.rows));
+      const { response, text } = await read(url(app, target));
+      const { detail, errors, code, token_version, refreshed } = JSON.parse(text) as Record<
+        string,
+        unknown
+      >;
+      return [
+        response.status,
+        code,
+        detail,
+        errors,
+        token_version,
+        refreshed,
+        app.engine.calls.length,
+      ];
+    };
+    const apart = await compose({ ...cached, ...known, debugRequests: 'always' });
+    expect(await answer(direct, `${path}${query}`)).toEqual(await answer(apart, `${path}${query}`));
   });
 
   it('and counted once each', async () => {
