@@ -34,6 +34,8 @@ export interface BenchStack {
   herdLoad(): Promise<Child<Load>>;
   provider(): Promise<Child<Provider>>;
   temporalAddress(): Promise<string>;
+  /** By which services find it. */
+  temporalEnv(): Promise<Record<string, string>>;
   certificates(): Promise<ServerCertificates>;
   /** The stores over a database of its own for each name, migrated. */
   stores(name: string): Promise<Stores>;
@@ -137,6 +139,10 @@ export async function startBenchStack(): Promise<BenchStack> {
     load: once(async () => closing(await start<Load>('load', null))),
     provider: once(async () => closing(await start<Provider>('provider', null))),
     temporalAddress,
+    temporalEnv: async () => ({
+      TEMPORAL_ADDRESS: await temporalAddress(),
+      TEMPORAL_NAMESPACE: loadConfigFile().namespace,
+    }),
     certificates: once(() => issueCertificates(['127.0.0.1', 'bench.example.com'])),
     stores,
     async service(command, database, env = {}) {

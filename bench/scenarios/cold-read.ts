@@ -17,7 +17,7 @@ export const coldRead: Scenario = {
     const stores = await prepareConnections(stack, 'cold', count, tell);
     const paths = connectionIds(count).map(tokenPath);
     const perRound = count / 5;
-    const gateway = await stack.service('gateway', 'cold');
+    const gateway = await stack.service('gateway', 'cold', await stack.temporalEnv());
     const port = await findFreePort();
     await stack.program('bare-select', {
       port,

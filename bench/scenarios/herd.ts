@@ -1,4 +1,3 @@
-import { loadConfigFile } from '../../platform/config-file.ts';
 import { expireTokens } from '../expire-tokens.ts';
 import type { Calls } from '../programs/load.ts';
 import { interleave, ratio } from '../rounds.ts';
@@ -21,10 +20,7 @@ export const herd: Scenario = {
     const herdIds = connectionIds(herdConnections, hotConnections);
     const herdPaths = Array.from({ length: callersEach }, () => herdIds.map(tokenPath)).flat();
     const provider = await stack.provider();
-    const temporal = {
-      TEMPORAL_ADDRESS: await stack.temporalAddress(),
-      TEMPORAL_NAMESPACE: loadConfigFile().namespace,
-    };
+    const temporal = await stack.temporalEnv();
     await stack.service('worker', 'herd', temporal);
     const gateway = await stack.service('gateway', 'herd', temporal);
     const load = await stack.load();

@@ -21,8 +21,12 @@ export const hotRead: Scenario = {
     await prepareConnections(stack, 'hot', hotConnections, tell);
     const paths = connectionIds(hotConnections).map(tokenPath);
     const { headers } = stack;
-    const gateway = await stack.service('gateway', 'hot');
-    const uncached = await stack.service('gateway', 'hot', { TOKEN_CACHE_SECONDS: '0' });
+    const temporal = await stack.temporalEnv();
+    const gateway = await stack.service('gateway', 'hot', temporal);
+    const uncached = await stack.service('gateway', 'hot', {
+      ...temporal,
+      TOKEN_CACHE_SECONDS: '0',
+    });
     const ours = { origin: gateway.origin, headers };
     const load = await stack.load();
     const bytes = await load.call.bodyBytes({ target: ours, path: paths[0] ?? '' });

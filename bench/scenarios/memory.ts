@@ -16,7 +16,10 @@ export const memory: Scenario = {
     const [count, reads] = extent.isQuick ? [10_000, 50_000] : [100_000, 1_000_000];
     await prepareConnections(stack, 'memory', count, tell);
     const paths = connectionIds(count).map(tokenPath);
-    const gateway = await stack.service('gateway', 'memory', { TOKEN_CACHE_SECONDS: '300' });
+    const gateway = await stack.service('gateway', 'memory', {
+      ...(await stack.temporalEnv()),
+      TOKEN_CACHE_SECONDS: '300',
+    });
     const load = await stack.load();
     const target = { origin: gateway.origin, headers: stack.headers };
 

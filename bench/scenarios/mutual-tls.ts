@@ -23,6 +23,7 @@ export const mutualTls: Scenario = {
       return path;
     };
     const gateway = await stack.service('gateway', 'mtls', {
+      ...(await stack.temporalEnv()),
       TLS_MODE: 'mtls',
       MTLS_CERT_FILE: file('server.crt', cert),
       MTLS_KEY_FILE: file('server.key', key),

@@ -1,5 +1,4 @@
 import { findFreePort } from '../../dev/ports.ts';
-import { loadConfigFile } from '../../platform/config-file.ts';
 import { expireTokens } from '../expire-tokens.ts';
 import type { RowLockOptions, RowLockPeer } from '../programs/row-lock-peer.ts';
 import { interleave, ratio } from '../rounds.ts';
@@ -21,10 +20,9 @@ export const rowLock: Scenario = {
     const ids = connectionIds(connections);
     const paths = ids.map(tokenPath);
     const provider = await stack.provider();
-    const service = await stack.service('all-in-one', 'row_lock', {
-      TEMPORAL_ADDRESS: await stack.temporalAddress(),
-      TEMPORAL_NAMESPACE: loadConfigFile().namespace,
-    });
+    const temporal = await stack.temporalEnv();
+    await stack.service('worker', 'row_lock', temporal);
+    const service = await stack.service('gateway', 'row_lock', temporal);
     const port = await findFreePort();
     const peer = await stack.program<RowLockPeer>('row-lock-peer', {
       port,

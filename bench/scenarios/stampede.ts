@@ -1,4 +1,3 @@
-import { loadConfigFile } from '../../platform/config-file.ts';
 import { expireTokens } from '../expire-tokens.ts';
 import { interleave, ratio } from '../rounds.ts';
 import type { Scenario } from '../scenario.ts';
@@ -16,10 +15,7 @@ export const stampede: Scenario = {
     const ids = connectionIds(1);
     const path = tokenPath(ids[0] ?? '');
     const provider = await stack.provider();
-    const service = await stack.service('all-in-one', 'stampede', {
-      TEMPORAL_ADDRESS: await stack.temporalAddress(),
-      TEMPORAL_NAMESPACE: loadConfigFile().namespace,
-    });
+    const service = await stack.service('all-in-one', 'stampede', await stack.temporalEnv());
     const load = await stack.load();
     const target = { origin: service.origin, headers: stack.headers };
     const exchanged: number[] = [];
