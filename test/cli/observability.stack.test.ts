@@ -104,7 +104,10 @@ describe('the metrics page of a running service', () => {
         Object.entries(ours).map(([name, labels]) => [name, [...labels, 'subsystem'].toSorted()]),
       ),
     );
-    expect([...families.keys()]).toEqual(expect.arrayContaining(ofTheSdk));
+    // A caller is answered before its run has ended, and some tell of the end.
+    await expect
+      .poll(async () => [...(await scrape()).families.keys()], { timeout: 20_000 })
+      .toEqual(expect.arrayContaining(ofTheSdk));
   });
 
   it('has every series that the dashboard and the alerts ask for, with the labels they name', async () => {

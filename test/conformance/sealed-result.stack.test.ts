@@ -67,6 +67,10 @@ it('sealed tokens of a run and a worker that are gone are recovered from the his
       { timeout: 20_000 },
     )
     .toBe(true);
+  // The success is told to the app's gate beside that; a lease that is left would hold up the refresh at the end.
+  await expect
+    .poll(async () => (await pool.query(`select 1 from app_gates where leases <> '{}'`)).rowCount)
+    .toBe(0);
   const { runId: madeBy } = await handle.describe();
   worker.kill('SIGKILL');
   await worker.exited;
