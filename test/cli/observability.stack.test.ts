@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { findFreePort } from '../../dev/ports.ts';
 import { refreshHeaderNames, refreshWorkflowId } from '../../client/contract.ts';
 import {
@@ -73,11 +73,10 @@ beforeAll(async () => {
   expect(await answer.json()).toMatchObject({ refreshed: true });
   answerHeaders = answer.headers;
   // A caller is answered before its run has ended; lines and metrics tell of the end too.
-  await expect
-    .poll(async () => (await scrape()).families.has('temporal_workflow_completed_total'), {
-      timeout: 30_000,
-    })
-    .toBe(true);
+  await vi.waitUntil(
+    async () => (await scrape()).families.has('temporal_workflow_completed_total'),
+    { timeout: 30_000 },
+  );
 }, 120_000);
 afterAll(async () => {
   await cluster.close();
