@@ -28,10 +28,7 @@ export const refresh: Scenario = {
     const provider = await stack.provider();
     const temporalAddress = await stack.temporalAddress();
     const { namespace } = loadConfigFile();
-    const service = await stack.service('all-in-one', 'refresh', {
-      TEMPORAL_ADDRESS: temporalAddress,
-      TEMPORAL_NAMESPACE: namespace,
-    });
+    const service = await stack.service('all-in-one', 'refresh', await stack.temporalEnv());
     const bare = await stack.program<BareWorkflow>('bare-workflow', {
       address: temporalAddress,
       namespace,
