@@ -53,7 +53,7 @@ export interface TokenRequest extends AskedDemand {
   traceparent: string;
   /** 0 to 60, from the arrival of the call; 0 starts a refresh and answers at once. */
   waitSeconds: number;
-  /** Aborted when the caller goes away; asked for only if the call has to wait. */
+  /** Aborted when the caller goes away; asked for once, and only if a refresh is needed. */
   callerSignal: () => AbortSignal;
 }
 
@@ -166,13 +166,15 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
 
   async function refreshFirst(arrival: TokenReading, call: Call): Promise<TokenAnswer> {
     let reading = arrival;
+    // Once for the call, however often it waits: each signal listens for the end of its request.
+    const signal = call.request.callerSignal();
     for (let flown = 0; flown < flightsPerCall; flown += 1) {
       const flight = joinFlight(call, reading.connection);
       let ending: FlightEnding;
       do {
         const waitMs = call.deadlineMs - clock.monotonicMs();
         if (waitMs <= 0) return settle(reading, call, 'store', inProgress(reading.connection));
-        ending = await waitFor(flight, waitMs, call);
+        ending = await waitFor(flight, waitMs, call, signal);
         // Nobody reads this answer; it only ends the call.
         if (ending.kind === 'abandoned') throw inProgress(reading.connection);
         reading = await readRow(call.request, false);
@@ -203,8 +205,8 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     flight: Promise<FlightOutcome>,
     ms: number,
     { request }: Call,
+    signal: AbortSignal,
   ): Promise<FlightEnding> {
-    const signal = request.callerSignal();
     const onArrival = (arrived: () => void) => arrivals.next(request.connectionId, arrived);
     return admission.wait((onEnd) => awaitFlight(flight, { ms, signal, onEnd, onArrival }));
   }
