@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 
@@ -5,15 +6,32 @@ import { SetupError } from './setup-error.ts';
 
 const loopback = '127.0.0.1';
 
-/** A port on 127.0.0.1 that was free a moment ago. */
+/**
+ * Below the ports that Linux (from 32768) and macOS (from 49152) give to outgoing connections: one of
+ * those may be taken by any connection between the look here and the start of the server it is for.
+ */
+const firstPort = 12_000;
+const endPort = 32_768;
+const attempts = 100;
+
+/** A port on 127.0.0.1 that was free a moment ago, and that no outgoing connection takes. */
 export async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, loopback);
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new SetupError('No port is free.');
-  return address.port;
+  for (let attempt = 0; attempt < attempts; attempt += 1) {
+    const port = randomInt(firstPort, endPort);
+    const server = createServer();
+    try {
+      server.listen(port, loopback);
+      await once(server, 'listening');
+    } catch {
+      continue;
+    }
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
+  throw new SetupError(
+    `No port is free: ${attempts} between ${firstPort} and ${endPort - 1} were tried.`,
+  );
 }
 
 /** Throws SetupError when something listens on the port; `setting` is where to choose another. */
