@@ -61,8 +61,6 @@ export function createConnectionRegistry(
       const sealed = row.sealed_access_token;
       return {
         connection,
-        sealedBytes: sealed?.length ?? 0,
-        factsCharacters: row.facts.length,
         open() {
           if (sealed === null) throw new Error('the connection holds no access token');
           return vault.open(

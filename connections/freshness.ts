@@ -1,4 +1,4 @@
-import { holdsValidToken, type Connection } from './connection.ts';
+import { holdsValidToken, isRefreshable, type Connection } from './connection.ts';
 
 const marginShare = 0.1;
 const marginMinSeconds = 2;
@@ -13,10 +13,16 @@ export const lifetimeMaxSeconds = 10 * 365 * 86_400;
 
 /** What a caller asks of a token; absent members ask nothing. */
 export interface Demand {
-  minTtlSeconds?: number;
+  minTtlSeconds?: number | undefined;
   /** Satisfied only by a token_version above this. */
-  newerThan?: number;
+  newerThan?: number | undefined;
 }
+
+/** What a demand is held against. */
+export type JudgedToken = Pick<
+  Connection,
+  'hasAccessToken' | 'expiresAt' | 'tokenVersion' | 'lifetimeSeconds'
+>;
 
 /**
  * Does the stored token satisfy the demand? `versionAtArrival` is the token_version read when the call
@@ -24,7 +30,7 @@ export interface Demand {
  * demand cause no loop.
  */
 export function satisfiesDemand(
-  connection: Connection,
+  connection: JudgedToken,
   demand: Demand,
   versionAtArrival: number,
   now: Date,
@@ -38,7 +44,7 @@ export function satisfiesDemand(
 }
 
 /** `min_ttl_seconds` is lowered to 80 % of the lifetime as issued. */
-function effectiveMinTtlSeconds(connection: Connection, minTtlSeconds: number): number {
+function effectiveMinTtlSeconds(connection: JudgedToken, minTtlSeconds: number): number {
   if (connection.lifetimeSeconds === null) return minTtlSeconds;
   return Math.min(minTtlSeconds, connection.lifetimeSeconds * minTtlShare);
 }
@@ -73,4 +79,24 @@ export function clampLifetimeSeconds(expiresIn: number | null): number | null {
 /** Still valid but past its due time: serve it, and refresh behind it. */
 export function isInsideMargin(connection: Connection, now: Date): boolean {
   return connection.refreshDueAt !== null && connection.refreshDueAt <= now;
+}
+
+/**
+ * From when on whoever is given the valid token should start a refresh behind it: its due time, or the
+ * end of what stands in the way until then. Null: the row lets none start.
+ */
+export function refreshBehindFrom(connection: Connection): Date | null {
+  const { refreshDueAt, nextAttemptAt, app } = connection;
+  const isHeld =
+    connection.deletedAt !== null || connection.pausedAt !== null || connection.verdict !== null;
+  if (refreshDueAt === null || isHeld || !isRefreshable(connection)) return null;
+  if (app.pausedReason !== null && app.pausedUntil === null) return null;
+  let from = refreshDueAt;
+  const ends = [
+    nextAttemptAt,
+    app.pausedReason === null ? null : app.pausedUntil,
+    app.closedReason === null ? null : app.closedUntil,
+  ];
+  for (const end of ends) if (end !== null && end > from) from = end;
+  return from;
 }

@@ -55,10 +55,6 @@ export interface ConnectionFilter {
 /** A connection and its access token, still sealed: `open` costs a decipher, so only answers pay it. */
 export interface TokenReading {
   connection: Connection;
-  /** Length of the access token as it is sealed; 0 for none. */
-  sealedBytes: number;
-  /** Length of everything else as JSON. */
-  factsCharacters: number;
   /** Throws `internal` when the value does not open for this row, `key_service_unavailable`. */
   open(): Promise<Secret>;
 }

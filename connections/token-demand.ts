@@ -1,19 +1,19 @@
 import { TokenManagerError, type RefreshTrigger } from '../client/contract.ts';
 import type { Connection } from './connection.ts';
-import { isInsideMargin, satisfiesDemand, type Demand } from './freshness.ts';
+import { isInsideMargin, satisfiesDemand, type Demand, type JudgedToken } from './freshness.ts';
 
 /** What a caller may ask of the token beside that it has not expired; absent members ask nothing. */
 export interface AskedDemand {
   /** 0 to 86400. */
-  minTtlSeconds?: number;
+  minTtlSeconds?: number | undefined;
   /** Never a version older than this. */
-  minTokenVersion?: number;
+  minTokenVersion?: number | undefined;
   /** A provider's API refused this version; a newer one is wanted if it is still current. */
-  rejectedTokenVersion?: number;
+  rejectedTokenVersion?: number | undefined;
   /** A token newer than the one current when the call arrived. */
-  force?: boolean;
+  force?: boolean | undefined;
   /** Refresh a token past its due time although it is valid; no demand if that does not succeed. */
-  ifDue?: boolean;
+  ifDue?: boolean | undefined;
 }
 
 export interface ReadDemand {
@@ -59,10 +59,10 @@ export function readDemand(asked: AskedDemand, connection: Connection, now: Date
  * Is a row enough that may trail the stored one? Whatever a caller asks beyond it, a newer version
  * included, only the stored row can tell.
  */
-export function isEnoughUnread(asked: AskedDemand, connection: Connection, now: Date): boolean {
+export function isEnoughUnread(asked: AskedDemand, token: JudgedToken, now: Date): boolean {
   const { minTokenVersion } = asked;
-  if (minTokenVersion !== undefined && minTokenVersion > connection.tokenVersion) return false;
-  return satisfiesDemand(connection, asked, connection.tokenVersion, now);
+  if (minTokenVersion !== undefined && minTokenVersion > token.tokenVersion) return false;
+  return satisfiesDemand(token, asked, token.tokenVersion, now);
 }
 
 function triggerOf(asked: AskedDemand): RefreshTrigger {

@@ -1,5 +1,5 @@
 import type { ProblemCode } from '../client/contract.ts';
-import type { Logger, PreparedLine } from '../platform/log.ts';
+import type { Logger } from '../platform/log.ts';
 
 export interface AuditedRequest {
   /** As the policy names it; undefined: nobody that is known. */
@@ -27,18 +27,24 @@ export function createAuditTrail(log: Pick<Logger, 'prepare' | 'info'>): AuditTr
   const known = new Map<string, WriteAudit>();
 
   function make(action: string, outcome: string): WriteAudit {
-    const write: PreparedLine = log.prepare({ action, outcome }, 'audit');
-    return ({ caller, subjects, clientAddress, connectionId, appId, requestId }) => {
-      const facts = {
-        caller,
-        client_address: clientAddress,
-        connection_id: connectionId,
-        app_id: appId,
-        request_id: requestId,
-      };
-      // A list is for the log's own serializer; nobody who gives a certificate is refused often.
-      if (subjects !== undefined) log.info({ subjects, ...facts, action, outcome }, 'audit');
-      else write(facts);
+    const write = log.prepare({ action, outcome }, 'audit', [
+      'caller',
+      'client_address',
+      'connection_id',
+      'app_id',
+      'request_id',
+    ]);
+    return (request) => {
+      const { caller, subjects, clientAddress, connectionId, appId, requestId } = request;
+      if (subjects === undefined) write(caller, clientAddress, connectionId, appId, requestId);
+      else {
+        // A list is for the log's own serializer; nobody who gives a certificate is refused often.
+        const facts = { connection_id: connectionId, app_id: appId, request_id: requestId };
+        log.info(
+          { subjects, caller, client_address: clientAddress, ...facts, action, outcome },
+          'audit',
+        );
+      }
     };
   }
 

@@ -16,7 +16,6 @@ import {
   waitDefaultSeconds,
   waitMaxSeconds,
   type TokenAnswer,
-  type TokenRequest,
   type TokenService,
 } from './token-service.ts';
 
@@ -75,8 +74,8 @@ export function createDirectReads(dependencies: {
     const span = tracer.start('GET', { kind: 'server', parent: textOf(headers['traceparent']) });
 
     function answer(read: TokenAnswer): void {
-      const body = read.text.at(read.now);
-      const responseBytes = Buffer.byteLength(body);
+      const body = read.text.at(read.now, read.refreshed);
+      const responseBytes = read.text.bytesOf(body);
       reads.count(read.source);
       audit({
         caller: caller?.name,
@@ -99,7 +98,8 @@ export function createDirectReads(dependencies: {
         'Content-Length',
         String(responseBytes),
       ]);
-      response.end(body);
+      // In ASCII the two are the same, and Node is quicker with this one.
+      response.end(body, responseBytes === body.length ? 'latin1' : 'utf8');
       const durationSeconds = (clock.monotonicMs() - startedMs) / 1_000;
       const { traceId } = span;
       record({
@@ -113,8 +113,12 @@ export function createDirectReads(dependencies: {
       span.end(requestEnding({ method: 'GET', route, status: 200 }, requestId));
     }
 
+    // Member by member, for what is spread into an object costs a read from memory a tenth of its time.
     const read = tokenService.readToken({
-      ...asked,
+      connectionId,
+      waitSeconds: asked.waitSeconds,
+      minTtlSeconds: asked.minTtlSeconds,
+      minTokenVersion: asked.minTokenVersion,
       visibleTo: caller.tenants,
       mayInsist: caller.scopes.has('tokens:refresh'),
       callerSignal: () => goneSignal(response),
@@ -140,10 +144,12 @@ function goneSignal(response: ServerResponse): AbortSignal {
   return gone.signal;
 }
 
-type Asked = Pick<
-  TokenRequest,
-  'connectionId' | 'waitSeconds' | 'minTtlSeconds' | 'minTokenVersion'
->;
+interface Asked {
+  connectionId: string;
+  waitSeconds: number;
+  minTtlSeconds: number | undefined;
+  minTokenVersion: number | undefined;
+}
 
 /** Of a request that is nothing but a read; undefined for every other. */
 function readAsked(request: IncomingMessage): Asked | undefined {
@@ -158,7 +164,12 @@ function readAsked(request: IncomingMessage): Asked | undefined {
   const hasBody =
     headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
   if (hasBody || headers.expect !== undefined) return undefined;
-  const asked = { connectionId, waitSeconds: waitDefaultSeconds };
+  const asked = {
+    connectionId,
+    waitSeconds: waitDefaultSeconds,
+    minTtlSeconds: undefined,
+    minTokenVersion: undefined,
+  };
   return queryAt === -1 ? asked : readQuery(url.slice(queryAt + 1), asked);
 }
 

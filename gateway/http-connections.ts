@@ -10,9 +10,10 @@ const lastRequestMs = 500;
 
 interface HttpConnection {
   bindings: GatewayBindings;
-  /** Under way, in the order of the requests. */
-  responses: Set<ServerResponse>;
-  idleSinceMs: number;
+  /** In the order of the requests; those that are closed are taken out when the next comes. */
+  responses: ServerResponse[];
+  /** While draining: when it was first seen without a request. */
+  idleSinceMs: number | undefined;
   /** Its client is to connect anew: every answer says `Connection: close`. */
   isLast: () => boolean;
 }
@@ -51,19 +52,18 @@ export function createHttpConnections(monotonicMs: () => number): HttpConnection
 
   function add(socket: Socket, facts: Pick<HttpConnection, 'bindings' | 'isLast'>): void {
     handshakes.delete(peerOf(socket));
-    connections.set(socket, { ...facts, responses: new Set(), idleSinceMs: monotonicMs() });
+    connections.set(socket, { ...facts, responses: [], idleSinceMs: undefined });
     socket.on('close', () => connections.delete(socket));
   }
 
   function begin({ socket }: IncomingMessage, response: ServerResponse) {
     const connection = connections.get(socket);
     if (connection === undefined) return undefined;
-    connection.responses.add(response);
+    // Not told by their `close`: a listener for each costs more than all else here.
+    forgetClosed(connection.responses);
+    connection.responses.push(response);
+    connection.idleSinceMs = undefined;
     if (drainingSinceMs !== undefined || connection.isLast()) endAfter(response);
-    response.on('close', () => {
-      connection.responses.delete(response);
-      connection.idleSinceMs = monotonicMs();
-    });
     return connection.bindings;
   }
 
@@ -74,13 +74,15 @@ export function createHttpConnections(monotonicMs: () => number): HttpConnection
     begin,
     bindings: (socket) => connections.get(socket)?.bindings,
     hasBegunResponse(socket) {
-      const [response] = connections.get(socket)?.responses ?? [];
+      const response = connections.get(socket)?.responses.find(isOpen);
       return response?.headersSent === true;
     },
     drain() {
       drainingSinceMs = monotonicMs();
       for (const { responses } of connections.values()) {
-        for (const response of responses) if (!response.headersSent) endAfter(response);
+        for (const response of responses) {
+          if (isOpen(response) && !response.headersSent) endAfter(response);
+        }
       }
     },
     endIdle() {
@@ -89,9 +91,10 @@ export function createHttpConnections(monotonicMs: () => number): HttpConnection
       if (now - drainingSinceMs >= lastRequestMs) {
         for (const socket of handshakes.values()) socket.destroy();
       }
-      for (const [socket, { responses, idleSinceMs }] of connections) {
-        const idleMs = now - Math.max(idleSinceMs, drainingSinceMs);
-        if (responses.size === 0 && idleMs >= lastRequestMs) socket.destroy();
+      for (const [socket, connection] of connections) {
+        if (connection.responses.some(isOpen)) continue;
+        connection.idleSinceMs ??= now;
+        if (now - connection.idleSinceMs >= lastRequestMs) socket.destroy();
       }
     },
   };
@@ -99,6 +102,14 @@ export function createHttpConnections(monotonicMs: () => number): HttpConnection
 
 function peerOf(socket: Socket): string {
   return `${socket.remoteAddress ?? ''} ${socket.remotePort ?? ''}`;
+}
+
+function isOpen(response: ServerResponse): boolean {
+  return !response.destroyed;
+}
+
+function forgetClosed(responses: ServerResponse[]): void {
+  while (responses[0]?.destroyed === true) responses.shift();
 }
 
 function endAfter(response: ServerResponse): void {

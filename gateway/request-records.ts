@@ -46,18 +46,15 @@ export function createRequestRecords(dependencies: {
     const durations = metrics.httpRequestDurationSeconds.series(kind);
     const requestSizes = metrics.httpRequestSizeBytes.series(kind);
     const responseSizes = metrics.httpResponseSizeBytes.series(kind);
-    const writeLine = logHttpRequests ? log.prepare(kind, 'request') : undefined;
+    const names = ['duration_ms', 'request_id', 'trace_id', 'connection_id'];
+    const writeLine = logHttpRequests ? log.prepare(kind, 'request', names) : undefined;
     return (facts) => {
       requests.inc();
       durations.observe(facts.durationSeconds);
       requestSizes.observe(facts.requestBytes);
       responseSizes.observe(facts.responseBytes);
-      writeLine?.({
-        duration_ms: Math.round(facts.durationSeconds * 1_000_000) / 1_000,
-        request_id: facts.requestId,
-        trace_id: facts.traceId,
-        connection_id: facts.connectionId,
-      });
+      const durationMs = Math.round(facts.durationSeconds * 1_000_000) / 1_000;
+      writeLine?.(durationMs, facts.requestId, facts.traceId, facts.connectionId);
     };
   }
 

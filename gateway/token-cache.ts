@@ -1,31 +1,44 @@
 import { LRUCache } from 'lru-cache';
 import { TokenManagerError } from '../client/contract.ts';
 import { holdsValidToken, type Connection } from '../connections/connection.ts';
+import { refreshBehindFrom, type JudgedToken } from '../connections/freshness.ts';
 import type { ConnectionRegistry, TokenReading } from '../connections/registry.ts';
 import type { TokenNotices } from '../connections/token-notices.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
 import type { Secret } from '../platform/secret.ts';
 import type { StoreOutage } from './store-outage.ts';
-import type { TokenText } from './token-text.ts';
+import { TokenText } from './token-text.ts';
 
 export const cachedTokensMax = 100_000;
 /** Room for that many of the usual size; long tokens or much metadata leave room for fewer. */
 const cachedBytesMax = 512 * 1_024 * 1_024;
-/** In memory the facts take about this much more than as JSON. */
-const bytesPerJsonCharacter = 2;
-/** The token lies there once more in the text of its answer. */
-const timesHeld = 2;
+/** At most: a text of Latin letters takes half of it. */
+const bytesPerCharacter = 2;
+
+/** An entry that is asked for in the last part of its time is read anew behind the answer. */
+const renewedShare = 0.8;
 
 /** After it has ended to answer by itself, an entry is kept so much longer for an outage of PostgreSQL. */
 const staleServiceMs = 300_000;
 const sweepEveryMs = 10_000;
 
-/** The facts of a connection and its opened access token, as one SELECT found them. */
-export interface HeldToken {
+/** A row as one SELECT found it. */
+export interface StoredToken {
   connection: Connection;
-  accessToken: Secret;
-  /** How it is answered, once it was. */
-  text: TokenText | undefined;
+  /** How its token is answered: opened once for all who share the SELECT. Throws as TokenReading.open. */
+  text(): Promise<TokenText>;
+}
+
+/** What is kept of a connection: how its token is answered, and what a read is judged by. */
+export interface HeldToken extends JudgedToken {
+  tenantId: string;
+  provider: string;
+  refreshBehindFrom: Date | null;
+  text: TokenText;
+  /** When its SELECT began, by the monotonic clock. */
+  readAtMs: number;
+  /** The session of LISTEN at that time. */
+  session: number | undefined;
 }
 
 export interface TokenCache {
@@ -34,7 +47,8 @@ export interface TokenCache {
    * then LISTEN has been up without a notice for it. The token may have expired in the meantime.
    *
    * Only new tokens are told by notice: the rest, so the `connection_status`, the `scope` and the
-   * `metadata` of an answer, may trail the row by TOKEN_CACHE_SECONDS.
+   * `metadata` of an answer, may trail the row by TOKEN_CACHE_SECONDS. Before that time is over, who asks
+   * has the row read anew for those to come, so that of a connection in use nobody waits for a SELECT.
    */
   find(connectionId: string): HeldToken | undefined;
   /** What to fall back on once `read` has thrown `store_unavailable`: as `find`, but up to 300 s older. */
@@ -50,16 +64,9 @@ export interface TokenCache {
     connectionId: string,
     suffices?: (connection: Connection) => boolean,
     mayOpen?: (connection: Connection) => boolean,
-  ): Promise<TokenReading | undefined>;
+  ): Promise<StoredToken | undefined>;
   /** The token has changed: whatever was read before is forgotten, and what is being read is not kept. */
   drop(connectionId: string): void;
-}
-
-interface Entry extends HeldToken {
-  /** When its SELECT began, by the monotonic clock. */
-  readAtMs: number;
-  /** The session of LISTEN at that time. */
-  session: number | undefined;
 }
 
 interface Select {
@@ -88,12 +95,13 @@ export function createTokenCache(dependencies: {
 }): TokenCache {
   const { connections, notices, outage, clock, databaseClock, cacheSeconds } = dependencies;
   const cacheMs = cacheSeconds * 1_000;
+  const renewMs = renewedShare * cacheMs;
   const keepMs = cacheMs + staleServiceMs;
-  const entries = new LRUCache<string, Entry>({
+  const entries = new LRUCache<string, HeldToken>({
     max: dependencies.entriesMax ?? cachedTokensMax,
     maxSize: cachedBytesMax,
   });
-  const selects = new Map<string, { select: Select; reading: Promise<TokenReading | undefined> }>();
+  const selects = new Map<string, { select: Select; reading: Promise<StoredToken | undefined> }>();
   let selectsBegun = 0;
   let sweep: NodeJS.Timeout | undefined;
 
@@ -117,36 +125,56 @@ export function createTokenCache(dependencies: {
     connectionId: string,
     select: Select,
     mayOpen: (connection: Connection) => boolean,
-  ): Promise<TokenReading | undefined> {
+  ): Promise<StoredToken | undefined> {
     const reading = await outage.guard(() => connections.readToken(connectionId));
-    if (cacheSeconds === 0 || (reading && !mayOpen(reading.connection))) return reading;
-    if (reading === undefined || !holdsValidToken(reading.connection, databaseClock.now())) {
+    if (reading === undefined) {
       entries.delete(connectionId);
-      return reading;
+      return undefined;
     }
-    // Opened once for the entry and for everybody who shares the SELECT.
-    const opened = openUnlessKeyAway(reading, entries.peek(connectionId));
+    const { connection } = reading;
+    let opened: Promise<TokenText> | undefined;
+    const text = () => (opened ??= openText(reading, entries.peek(connectionId)));
+    if (cacheSeconds === 0 || !mayOpen(connection)) return { connection, text };
     try {
-      keep(connectionId, select, reading, await opened);
+      if (!holdsValidToken(connection, databaseClock.now())) entries.delete(connectionId);
+      else keep(connection, await text(), select);
     } catch {
-      // Nothing is kept, and whoever opens the reading sees why.
+      // Nothing is kept, and whoever opens the token sees why.
       entries.delete(connectionId);
     }
-    return { ...reading, open: () => opened };
+    return { connection, text };
   }
 
-  function keep(
-    connectionId: string,
-    select: Select,
-    { connection, sealedBytes, factsCharacters }: TokenReading,
-    accessToken: Secret,
-  ): void {
+  async function openText(reading: TokenReading, held?: HeldToken): Promise<TokenText> {
+    const { connection } = reading;
+    const accessToken = await openUnlessKeyAway(reading, held);
+    return new TokenText({ connection, accessToken, now: databaseClock.now() });
+  }
+
+  function keep(connection: Connection, text: TokenText, select: Select): void {
     if (select.isOvertaken) return;
-    const { readAtMs, session } = select;
-    const size = timesHeld * sealedBytes + bytesPerJsonCharacter * factsCharacters;
-    const entry = { connection, accessToken, text: undefined, readAtMs, session };
-    entries.set(connectionId, entry, { size });
+    const held: HeldToken = {
+      tenantId: connection.tenantId,
+      provider: connection.provider,
+      tokenVersion: connection.tokenVersion,
+      hasAccessToken: connection.hasAccessToken,
+      expiresAt: connection.expiresAt,
+      lifetimeSeconds: connection.lifetimeSeconds,
+      refreshBehindFrom: refreshBehindFrom(connection),
+      text,
+      readAtMs: select.readAtMs,
+      session: select.session,
+    };
+    entries.set(connection.id, held, { size: bytesPerCharacter * text.length() });
     sweep ??= setTimeout(forgetOld, sweepEveryMs).unref();
+  }
+
+  /** For those who may see what is held: a row that is another tenant's by now is not opened. */
+  function renew(connectionId: string, { tenantId }: HeldToken): void {
+    if (selects.has(connectionId)) return;
+    const { reading } = begin(connectionId, (connection) => connection.tenantId === tenantId);
+    // Whoever finds the entry gone reads for himself, and hears of it then.
+    reading.catch(() => undefined);
   }
 
   /** Opened tokens do not wait in memory for somebody to ask. */
@@ -175,7 +203,10 @@ export function createTokenCache(dependencies: {
       if (entry === undefined) return undefined;
       const session = notices?.session();
       if (session === undefined || entry.session !== session) return undefined;
-      return clock.monotonicMs() - entry.readAtMs < cacheMs ? entry : undefined;
+      const ageMs = clock.monotonicMs() - entry.readAtMs;
+      if (ageMs >= cacheMs) return undefined;
+      if (ageMs >= renewMs) renew(connectionId, entry);
+      return entry;
     },
     findStale(connectionId) {
       const entry = entries.peek(connectionId);
@@ -204,8 +235,8 @@ async function openUnlessKeyAway(reading: TokenReading, held?: HeldToken): Promi
     return await reading.open();
   } catch (error) {
     const isAway = error instanceof TokenManagerError && error.code === 'key_service_unavailable';
-    const isSame = held?.connection.tokenVersion === reading.connection.tokenVersion;
+    const isSame = held?.tokenVersion === reading.connection.tokenVersion;
     if (!isAway || held === undefined || !isSame) throw error;
-    return held.accessToken;
+    return held.text.accessToken();
   }
 }

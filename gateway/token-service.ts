@@ -1,19 +1,14 @@
 import { TokenManagerError } from '../client/contract.ts';
-import {
-  appWaitingReason,
-  connectionStatus,
-  isRefreshable,
-  type Connection,
-} from '../connections/connection.ts';
+import type { Connection } from '../connections/connection.ts';
 import { forcedRefreshWaitMs, isForcedRefresh } from '../connections/forced-refreshes.ts';
-import { isInsideMargin, satisfiesDemand, type Demand } from '../connections/freshness.ts';
+import { refreshBehindFrom, satisfiesDemand, type Demand } from '../connections/freshness.ts';
 import {
   problemAfterRun,
   problemAtDeadline,
   refreshObstacle,
 } from '../connections/refresh-obstacle.ts';
 import type { RefreshRequest } from '../connections/refresh-request.ts';
-import type { TokenReading, VisibleTenants } from '../connections/registry.ts';
+import type { VisibleTenants } from '../connections/registry.ts';
 import {
   isEnoughUnread,
   readDemand,
@@ -26,8 +21,8 @@ import { isVisible } from './caller.ts';
 import { awaitFlight, type FlightEnding } from './await-flight.ts';
 import type { FlightOutcome, RefreshFlights } from './refresh-flights.ts';
 import type { TokenArrivals } from './token-arrivals.ts';
-import type { HeldToken, TokenCache } from './token-cache.ts';
-import { TokenText } from './token-text.ts';
+import type { HeldToken, StoredToken, TokenCache } from './token-cache.ts';
+import type { TokenText } from './token-text.ts';
 
 /** A refresh that ended in success but not newer than the caller needs is followed by one more. */
 const flightsPerCall = 2;
@@ -62,6 +57,8 @@ export interface TokenAnswer {
   text: TokenText;
   /** The database's time that the answer was judged by. */
   now: Date;
+  /** Whether the token is one that the call has waited for. */
+  refreshed: boolean;
   /** `refresh`: the call waited for one; `stale`: PostgreSQL is away. */
   source: 'cache' | 'store' | 'refresh' | 'stale';
 }
@@ -113,18 +110,16 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   function readMemory(request: TokenRequest): TokenAnswer | undefined {
     const cached = request.mayTrail ? tokenCache.find(request.connectionId) : undefined;
     // Another tenant's entry is passed over: that it is in memory would show in the time of the answer.
-    if (cached === undefined || !isVisible(cached.connection.tenantId, request.visibleTo)) {
-      return undefined;
-    }
+    if (cached === undefined || !isVisible(cached.tenantId, request.visibleTo)) return undefined;
     const now = databaseClock.now();
-    if (!isEnoughUnread(request, cached.connection, now)) return undefined;
-    refreshBehind(request, cached.connection, now);
-    return heldAnswer(cached, now, 'cache');
+    if (!isEnoughUnread(request, cached, now)) return undefined;
+    refreshBehind(request, cached, cached.refreshBehindFrom, now);
+    return { text: cached.text, now, refreshed: false, source: 'cache' };
   }
 
   async function readStored(request: TokenRequest): Promise<TokenAnswer> {
     const deadlineMs = clock.monotonicMs() + request.waitSeconds * 1_000;
-    let reading: TokenReading;
+    let reading: StoredToken;
     try {
       reading = await readRow(request, request.mayTrail);
     } catch (error) {
@@ -143,7 +138,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       deadlineMs,
     };
     if (isSatisfied(connection, call.demand.wanted, call)) {
-      refreshBehind(request, connection, arrivedAt);
+      refreshBehind(request, connection, refreshBehindFrom(connection), arrivedAt);
       return answer(reading, call, 'store');
     }
     const obstacle = refreshObstacle(connection, arrivedAt, call.demand.trigger);
@@ -158,13 +153,13 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       return undefined;
     const stale = request.mayTrail ? tokenCache.findStale(request.connectionId) : undefined;
     if (stale === undefined) return undefined;
-    if (!isVisible(stale.connection.tenantId, request.visibleTo)) return undefined;
+    if (!isVisible(stale.tenantId, request.visibleTo)) return undefined;
     const now = databaseClock.now();
-    if (!isEnoughUnread(request, stale.connection, now)) return undefined;
-    return heldAnswer(stale, now, 'stale');
+    if (!isEnoughUnread(request, stale, now)) return undefined;
+    return { text: stale.text, now, refreshed: false, source: 'stale' };
   }
 
-  async function refreshFirst(arrival: TokenReading, call: Call): Promise<TokenAnswer> {
+  async function refreshFirst(arrival: StoredToken, call: Call): Promise<TokenAnswer> {
     let reading = arrival;
     // Once for the call, however often it waits: each signal listens for the end of its request.
     const signal = call.request.callerSignal();
@@ -235,15 +230,16 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   }
 
   /** Past its due time but valid: answered now, and refreshed once per connection and process. */
-  function refreshBehind(request: TokenRequest, connection: Connection, now: Date): void {
-    if (!request.mayRefresh || !isInsideMargin(connection, now)) return;
-    const status = connectionStatus(connection, now);
-    if ((status !== 'active' && status !== 'uncertain') || !isRefreshable(connection)) return;
-    if (connection.nextAttemptAt !== null && connection.nextAttemptAt > now) return;
-    if (appWaitingReason(connection, now) !== null) return;
+  function refreshBehind(
+    request: TokenRequest,
+    token: RefreshedToken,
+    from: Date | null,
+    now: Date,
+  ): void {
+    if (!request.mayRefresh || from === null || from.getTime() > now.getTime()) return;
     flights.startBehind(
-      refreshRequest(request, connection, {
-        newerThan: connection.tokenVersion,
+      refreshRequest(request, token, {
+        newerThan: token.tokenVersion,
         trigger: 'background',
         requestedAt: now,
       }),
@@ -251,7 +247,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   }
 
   /** With `mayTrail`, a row read just before the call will do if it satisfies the demand. */
-  async function readRow(request: TokenRequest, mayTrail: boolean): Promise<TokenReading> {
+  async function readRow(request: TokenRequest, mayTrail: boolean): Promise<StoredToken> {
     const { connectionId, visibleTo } = request;
     const maySee = (connection: Connection) => isVisible(connection.tenantId, visibleTo);
     const suffices = (connection: Connection) =>
@@ -265,7 +261,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
 
   /** What is left once no refresh helps: the stored token if that will do, else the problem. */
   async function settle(
-    reading: TokenReading,
+    reading: StoredToken,
     call: Call,
     source: TokenAnswer['source'],
     problem: TokenManagerError,
@@ -280,12 +276,13 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   }
 
   async function answer(
-    reading: TokenReading,
+    reading: StoredToken,
     call: Call,
     source: TokenAnswer['source'],
   ): Promise<TokenAnswer> {
+    const text = await reading.text();
     const refreshed = reading.connection.tokenVersion > call.versionAtArrival;
-    return answerOf(reading, { refreshed, now: databaseClock.now(), source });
+    return { text, now: databaseClock.now(), refreshed, source };
   }
 
   return { readToken };
@@ -302,30 +299,18 @@ function refuseInsisting({ mayInsist, minTokenVersion }: TokenRequest, connectio
   }
 }
 
-async function answerOf(
-  reading: TokenReading,
-  { refreshed, now, source }: { refreshed: boolean; now: Date; source: TokenAnswer['source'] },
-): Promise<TokenAnswer> {
-  const { connection } = reading;
-  const accessToken = await reading.open();
-  return { text: new TokenText({ connection, accessToken, refreshed, now }), now, source };
-}
-
-/** The text is made for the first who reads it from memory; many entries are never read again. */
-function heldAnswer(held: HeldToken, now: Date, source: 'cache' | 'stale'): TokenAnswer {
-  held.text ??= new TokenText({ ...held, refreshed: false, now });
-  return { text: held.text, now, source };
-}
+/** What a refresh is asked for by. */
+type RefreshedToken = Pick<HeldToken, 'tenantId' | 'provider' | 'tokenVersion'>;
 
 function refreshRequest(
-  { traceparent }: TokenRequest,
-  connection: Connection,
+  { connectionId, traceparent }: TokenRequest,
+  { tenantId, provider }: RefreshedToken,
   wanted: Pick<RefreshRequest, 'newerThan' | 'trigger' | 'requestedAt'>,
 ): RefreshRequest {
   return {
-    connectionId: connection.id,
-    tenantId: connection.tenantId,
-    provider: connection.provider,
+    connectionId,
+    tenantId,
+    provider,
     ...wanted,
     traceparent,
   };

@@ -13,8 +13,11 @@ interface LogMethod {
   (message: string): void;
 }
 
-/** Writes a line with these beside what was prepared; undefined ones are left out. */
-export type PreparedLine = (fields: Record<string, string | number | undefined>) => void;
+/** What a line says that was prepared; undefined: it is left out. */
+type LineValue = string | number | undefined;
+
+/** Writes a line with these beside what was prepared, in the order of their names. */
+export type PreparedLine = (...values: LineValue[]) => void;
 
 /** One line an event. Other rooms take this type and receive a logger as an argument. */
 export interface Logger {
@@ -25,9 +28,10 @@ export interface Logger {
   fatal: LogMethod;
   /**
    * A writer of lines of level `info` that all carry these fields and this message: they are rendered
-   * once. For those who log with every request.
+   * once. `names` are those of the values that differ from line to line. For those who log with every
+   * request.
    */
-  prepare(fields: object, message: string): PreparedLine;
+  prepare(fields: object, message: string, names: readonly string[]): PreparedLine;
   /** A logger whose every line carries these fields too; with a level of its own if it is given one. */
   child(fields: Record<string, unknown>, options?: { level?: LogLevel }): Logger;
 }
@@ -61,8 +65,15 @@ export function createLogger(options: LoggerOptions): Logger {
     stream,
   );
   const preparing = Object.assign(log, {
-    prepare(this: RenderingLogger, fields: object, message: string) {
-      return prepareLine(this, stream, fields, message);
+    prepare(
+      this: RenderingLogger,
+      fields: object,
+      message: string,
+      names: readonly string[],
+    ): PreparedLine {
+      return this.isLevelEnabled('info')
+        ? prepareLine(this, stream, fields, message, names)
+        : silent;
     },
   });
   // Its children inherit `prepare`, and render with what they carry; their type does not tell.
@@ -84,39 +95,54 @@ const timeMark = '"time":"';
 /** What redactLine could find anything in; ids, versions, durations and addresses are of none of it. */
 const needsNoRedaction = /^[\w.~:+@-]*$/;
 
+function silent(): void {
+  return undefined;
+}
+
 /** Everything but the time and what is given with each line is rendered, and redacted, once. */
 function prepareLine(
   log: RenderingLogger,
   stream: DestinationStream,
   fields: object,
   message: string,
+  names: readonly string[],
 ): PreparedLine {
-  if (!log.isLevelEnabled('info')) return () => undefined;
   const line = redactLine(log[pino.symbols.asJsonSym](fields, message, infoLevel, `,${timeMark}"`));
   const timeAt = line.indexOf(timeMark) + timeMark.length;
   const end = `,"msg":${JSON.stringify(message)}}\n`;
   const head = line.slice(0, timeAt);
   const middle = line.slice(timeAt, -end.length);
+  const starts = names.map((name) => `,${JSON.stringify(name)}:`);
   const newestTime = { ms: NaN, text: '' };
-  return (given) => {
-    let members = '';
-    let isPlain = true;
-    for (const name in given) {
-      const value = given[name];
-      if (value === undefined) continue;
-      if (typeof value === 'number') members += `,"${name}":${value}`;
-      else {
-        isPlain &&= needsNoRedaction.test(value);
-        members += `,"${name}":${isPlain ? `"${value}"` : JSON.stringify(value)}`;
-      }
-    }
+
+  function start(): string {
     const nowMs = Date.now();
     if (nowMs !== newestTime.ms) {
       newestTime.ms = nowMs;
       newestTime.text = new Date(nowMs).toISOString();
     }
-    const written = head + newestTime.text + middle + members + end;
-    stream.write(isPlain ? written : redactLine(written));
+    return head + newestTime.text + middle;
+  }
+  function escaped(values: readonly LineValue[]): string {
+    const members = values.map((value, at) =>
+      value === undefined ? '' : `${starts[at]}${JSON.stringify(value)}`,
+    );
+    return redactLine(start() + members.join('') + end);
+  }
+
+  return (...values) => {
+    let members = '';
+    let texts = '';
+    for (let at = 0; at < values.length; at += 1) {
+      const value = values[at];
+      if (value === undefined) continue;
+      if (typeof value === 'number') members += `${starts[at]}${value}`;
+      else {
+        members += `${starts[at]}"${value}"`;
+        texts += value;
+      }
+    }
+    stream.write(needsNoRedaction.test(texts) ? start() + members + end : escaped(values));
   };
 }
 

@@ -31,7 +31,10 @@ export interface Calls {
 }
 
 export interface Load {
-  /** As many requests as the target answers, over kept connections; each takes the paths in turn. */
+  /**
+   * As many requests as the target answers, over kept connections; each takes the paths in turn, and begins
+   * at another one: in step they would all ask for the same at once.
+   */
   saturate(options: {
     target: Target;
     paths: string[];
@@ -67,7 +70,7 @@ let release = (): void => undefined;
 const methods: Load = {
   async saturate({ target, paths, connections, seconds, amount, split = false }) {
     const requests = paths.map((path) => ({ path }));
-    let taken = 0;
+    let begun = 0;
     const share = Math.floor(requests.length / connections);
     const result = await autocannon({
       url: target.origin,
@@ -75,14 +78,13 @@ const methods: Load = {
       connections,
       ...(amount === undefined ? { duration: seconds ?? 1 } : { amount }),
       ...(target.tls !== undefined && { tlsOptions: target.tls }),
-      ...(split
-        ? {
-            setupClient: (client: autocannon.Client) => {
-              client.setRequests(requests.slice(taken, taken + share));
-              taken += share;
-            },
-          }
-        : { requests }),
+      setupClient(client) {
+        const from = begun * share;
+        begun += 1;
+        const own = requests.slice(from, from + share);
+        const others = split ? [] : [...requests.slice(from + share), ...requests.slice(0, from)];
+        client.setRequests([...own, ...others]);
+      },
     });
     return {
       requestsPerSecond: result['2xx'] / result.duration,

@@ -194,7 +194,7 @@ export function addTokenRoutes(
     });
     if (c.req.method !== 'HEAD') reads.count(answer.source);
     noteSource(c, answer);
-    return answerText<TokenBody, 200, GatewayEnv>(c, answer.text.at(answer.now), 200);
+    return answerText<TokenBody, 200, GatewayEnv>(c, textOf(answer), 200);
   });
 
   app.openapi(refreshTokenRoute, async (c) => {
@@ -217,7 +217,7 @@ export function addTokenRoutes(
     });
     reads.count(answer.source);
     noteSource(c, answer);
-    return answerText<TokenBody, 200, GatewayEnv>(c, answer.text.at(answer.now), 200);
+    return answerText<TokenBody, 200, GatewayEnv>(c, textOf(answer), 200);
   });
 }
 
@@ -233,6 +233,10 @@ function callOf(c: GatewayContext, connectionId: string, waitSeconds = waitDefau
     callerSignal: () => c.req.raw.signal,
     traceparent: c.get('span').traceparent,
   };
+}
+
+function textOf({ text, now, refreshed }: TokenAnswer): string {
+  return text.at(now, refreshed);
 }
 
 function noteSource(c: GatewayContext, { source }: TokenAnswer): void {

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   clampLifetimeSeconds,
   isInsideMargin,
+  refreshBehindFrom,
   lifetimeMaxSeconds,
   refreshDueAt,
   refreshMarginSeconds,
@@ -123,6 +124,36 @@ describe('the margin of a connection', () => {
     ['without a due time', null, false],
   ])('%s', (_name, dueAt, isInside) => {
     expect(isInsideMargin(sampleConnection({ refreshDueAt: dueAt }), now)).toBe(isInside);
+  });
+});
+
+describe('a refresh behind a valid token', () => {
+  const due = { refreshDueAt: now };
+  const later = secondsLater(60);
+  const { app } = sampleConnection();
+  it.each<[string, Parameters<typeof sampleConnection>[0], Date | null]>([
+    ['may start at its due time', due, now],
+    ['never, without one', { refreshDueAt: null }, null],
+    ['waits for the next attempt', { ...due, nextAttemptAt: later }, later],
+    ['does not wait for one that is over', { ...due, nextAttemptAt: secondsLater(-1) }, now],
+    ['never, once disconnected', { ...due, deletedAt: now }, null],
+    ['never, while paused', { ...due, pausedAt: now }, null],
+    ['never, after a verdict', { ...due, verdict: 'revoked' }, null],
+    ['never, without a refresh token', { ...due, hasRefreshToken: false }, null],
+    ['may start while uncertain', { ...due, uncertainSince: now }, now],
+    ['never, while its app is paused', { ...due, app: { ...app, pausedReason: 'x' } }, null],
+    [
+      'waits for the end of that pause',
+      { ...due, app: { ...app, pausedReason: 'x', pausedUntil: later } },
+      later,
+    ],
+    [
+      'waits for the gate',
+      { ...due, app: { ...app, closedUntil: later, closedReason: 'rate_limited' } },
+      later,
+    ],
+  ])('%s', (_name, members, from) => {
+    expect(refreshBehindFrom(sampleConnection(members))).toEqual(from);
   });
 });
 

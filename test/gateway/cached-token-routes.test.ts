@@ -63,9 +63,9 @@ describe('a GET that the cache satisfies', () => {
   it('answers as from the row, with no SELECT, and counts as source=cache', async () => {
     const { get, state, passSeconds, countReads } = createCachingGateway();
     const first = await get();
-    passSeconds(4);
+    passSeconds(3);
     const second = await get();
-    expect(second.json).toEqual({ ...first.json, expires_in: 1_796 });
+    expect(second.json).toEqual({ ...first.json, expires_in: 1_797 });
     expect(second.headers.get('Cache-Control')).toBe('no-store');
     expect(state.reads).toBe(1);
     expect([await countReads('store'), await countReads('cache')]).toEqual([1, 1]);

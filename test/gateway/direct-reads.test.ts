@@ -1,11 +1,8 @@
-import { inspect } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
 import { TokenManagerError } from '../../client/contract.ts';
 import type { PolicyCaller } from '../../gateway/caller-policy.ts';
 import { createKeyCallers, keyHashOf } from '../../gateway/callers.ts';
-import { TokenText } from '../../gateway/token-text.ts';
-import { Secret } from '../../platform/secret.ts';
 import { policyCaller, policyOf, withKey } from './caller-fixtures.ts';
 import { createComposer } from './compose-for-test.ts';
 import { connectionRow, expired, refreshRow } from './gateway-fakes.ts';
@@ -216,16 +213,4 @@ describe('everything else is left to the app', () => {
     await read(url(composed));
     expect(composed.lines.filter((line) => line.includes('"debug_request":true'))).toHaveLength(1);
   });
-});
-
-it('a text that holds a token prints as a secret does', () => {
-  const text = new TokenText({
-    connection: connectionRow(),
-    accessToken: new Secret('planted'),
-    refreshed: false,
-    now: new Date(0),
-  });
-  expect(text.at(new Date(0))).toContain('planted');
-  expect(inspect({ text }, { depth: 9, showHidden: true })).not.toContain('planted');
-  expect(JSON.stringify({ text })).not.toContain('planted');
 });

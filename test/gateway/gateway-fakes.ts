@@ -186,7 +186,7 @@ export function createFakeGateway(options: FakeOptions = {}) {
       const connection = rows.get(id);
       if (connection === undefined) return Promise.resolve(undefined);
       const open = () => Promise.resolve(new Secret(accessTokenOf(connection)));
-      const reading = { connection, sealedBytes: 60, factsCharacters: 600, open };
+      const reading = { connection, open };
       return state.readsWait?.then(() => reading) ?? Promise.resolve(reading);
     },
     get: (id, visibleTo) => Promise.resolve(visibleRow(id, visibleTo)),

@@ -4,7 +4,12 @@ import type { Connection } from '../../connections/connection.ts';
 import type { TokenReading } from '../../connections/registry.ts';
 import type { TokenNotices } from '../../connections/token-notices.ts';
 import { createStoreOutage } from '../../gateway/store-outage.ts';
-import { cachedTokensMax, createTokenCache } from '../../gateway/token-cache.ts';
+import {
+  cachedTokensMax,
+  createTokenCache,
+  type HeldToken,
+  type StoredToken,
+} from '../../gateway/token-cache.ts';
 import { Secret } from '../../platform/secret.ts';
 import { accessTokenOf, connectionRow, secondsFromStart, startsAt } from './gateway-fakes.ts';
 
@@ -48,8 +53,6 @@ function createFakes(options: { cacheSeconds?: number; entriesMax?: number; deaf
     if (connection === undefined) return undefined;
     return {
       connection,
-      sealedBytes: 100,
-      factsCharacters: JSON.stringify(connection).length,
       open() {
         state.opened += 1;
         if (state.openFails !== undefined) return Promise.reject(state.openFails);
@@ -103,8 +106,10 @@ function createFakes(options: { cacheSeconds?: number; entriesMax?: number; deaf
 
 const anything = () => true;
 
-function versionOf(reading: { connection: Connection } | undefined): number | undefined {
-  return reading?.connection.tokenVersion;
+function versionOf(found: StoredToken | HeldToken | undefined): number | undefined {
+  return found !== undefined && 'connection' in found
+    ? found.connection.tokenVersion
+    : found?.tokenVersion;
 }
 
 /** Lets every promise that can settle do so. */
@@ -117,11 +122,54 @@ describe('an entry', () => {
     const { cache, state, passSeconds } = createFakes();
     expect(cache.find('c1')).toBeUndefined();
     await cache.read('c1');
-    passSeconds(4.999);
-    expect(cache.find('c1')?.accessToken.reveal()).toBe('access-c1-7');
-    passSeconds(0.001);
+    passSeconds(3.999);
+    expect(cache.find('c1')?.text.accessToken().reveal()).toBe('access-c1-7');
+    passSeconds(1.001);
     expect(cache.find('c1')).toBeUndefined();
     expect([state.selects, state.opened]).toEqual([1, 1]);
+  });
+
+  it('is read anew, once, behind whoever asks for it in the last fifth of its time', async () => {
+    const { cache, state, held, passSeconds } = createFakes();
+    await cache.read('c1');
+    passSeconds(4);
+    state.hold = true;
+    expect([cache.find('c1'), cache.find('c1')].map(versionOf)).toEqual([7, 7]);
+    expect(state.selects).toBe(2);
+    passSeconds(0.999);
+    held[0]?.answer();
+    await settle();
+    passSeconds(3);
+    expect(cache.find('c1')).toBeDefined();
+    passSeconds(1.001);
+    expect(cache.find('c1')).toBeUndefined();
+    expect(state.selects).toBe(2);
+  });
+
+  it('ends at its time although it could not be read anew, and nobody hears of that', async () => {
+    const { cache, state, passSeconds } = createFakes();
+    await cache.read('c1');
+    passSeconds(4.5);
+    state.away = true;
+    expect(cache.find('c1')).toBeDefined();
+    await settle();
+    passSeconds(0.499);
+    expect(cache.find('c1')).toBeDefined();
+    passSeconds(0.001);
+    expect(cache.find('c1')).toBeUndefined();
+    expect(cache.findStale('c1')).toBeDefined();
+  });
+
+  it('is not read anew for another tenant: that row is not opened', async () => {
+    const { cache, rows, state, passSeconds } = createFakes();
+    await cache.read('c1');
+    rows.set('c1', connectionRow({ tenantId: 'another' }));
+    passSeconds(4.5);
+    expect(cache.find('c1')).toBeDefined();
+    await settle();
+    expect([state.selects, state.opened]).toEqual([2, 1]);
+    passSeconds(0.5);
+    expect(cache.find('c1')).toBeUndefined();
   });
 
   it('counts its age from when its SELECT began, not from the answer', async () => {
@@ -176,11 +224,11 @@ describe('an entry', () => {
     const { cache, state } = createFakes();
     state.openFails = new TokenManagerError('key_service_unavailable');
     const reading = await cache.read('c1');
-    await expect(reading?.open()).rejects.toThrow(TokenManagerError);
+    await expect(reading?.text()).rejects.toThrow(TokenManagerError);
     expect(cache.findStale('c1')).toBeUndefined();
     state.openFails = undefined;
     const again = await cache.read('c1');
-    expect((await again?.open())?.reveal()).toBe('access-c1-7');
+    expect((await again?.text())?.accessToken().reveal()).toBe('access-c1-7');
     expect(cache.find('c1')).toBeDefined();
   });
 
@@ -197,7 +245,7 @@ describe('an entry', () => {
     await cache.read('c1');
     state.openFails = new TokenManagerError('key_service_unavailable');
     const again = await cache.read('c1');
-    expect((await again?.open())?.reveal()).toBe('access-c1-7');
+    expect((await again?.text())?.accessToken().reveal()).toBe('access-c1-7');
     expect(cache.findStale('c1')).toBeDefined();
   });
 
@@ -317,7 +365,7 @@ describe('SELECTs of one connection', () => {
     state.hold = true;
     const readings = Array.from({ length: 100 }, () => cache.read('c1', anything));
     held[0]?.answer();
-    for (const reading of await Promise.all(readings)) await reading?.open();
+    for (const reading of await Promise.all(readings)) await reading?.text();
     expect([state.selects, state.opened]).toEqual([1, 1]);
   });
 

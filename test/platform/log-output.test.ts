@@ -6,8 +6,8 @@ const log = new URL('../../platform/log.ts', import.meta.url).href;
 const program = (end: string) => `
   const { createLogger } = await import('${log}');
   const log = createLogger({ subsystem: 'test', level: 'info', pretty: false });
-  const write = log.child({ audit: true }).prepare({ action: 'GET' }, 'audit');
-  for (let number = 0; number < 80; number += 1) write({ number });
+  const write = log.child({ audit: true }).prepare({ action: 'GET' }, 'audit', ['number']);
+  for (let number = 0; number < 80; number += 1) write(number);
   log.info('last');
   ${end}
 `;

@@ -91,17 +91,22 @@ describe('prepared lines', () => {
   it('are as those of info, with what is given at the time', () => {
     const { log, lines } = createListened();
     const child = log.child({ audit: true });
-    child.prepare({ action: 'GET /x' }, 'audit')({ caller: 'a "b"', status: 200, none: undefined });
-    child.info({ action: 'GET /x', caller: 'a "b"', status: 200, none: undefined }, 'audit');
-    const [prepared, usual] = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
-    expect({ ...prepared, time: '' }).toEqual({ ...usual, time: '' });
-    expect(prepared?.['time']).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+    const write = child.prepare({ action: 'GET /x' }, 'audit', ['caller', 'status', 'none', 'id']);
+    for (const caller of ['a "b"', 'plain']) {
+      lines.length = 0;
+      write(caller, 200.5, undefined, 'c:1');
+      child.info({ action: 'GET /x', caller, status: 200.5, id: 'c:1' }, 'audit');
+      const [prepared, usual] = lines.map((line) => JSON.parse(line) as Record<string, unknown>);
+      expect({ ...prepared, time: '' }).toEqual({ ...usual, time: '' });
+      expect(prepared?.['time']).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/);
+    }
     expect(lines.every((line) => line.endsWith('}\n'))).toBe(true);
   });
 
   it('have secrets taken out of what was prepared and of what is given', () => {
     const { log, lines } = createListened();
-    log.prepare({ access_token: 'planted-1' }, 'audit')({ text: 'Bearer planted-2planted' });
+    const write = log.prepare({ access_token: 'planted-1' }, 'audit', ['text']);
+    write('Bearer planted-2planted');
     expect(lines.join('')).not.toContain('planted');
     expect(lines.join('').match(/\[redacted\]/g)).toHaveLength(2);
   });
@@ -110,8 +115,8 @@ describe('prepared lines', () => {
     const lines: string[] = [];
     const destination = { write: (line: string) => lines.push(line) };
     const log = createLogger({ subsystem: 'test', level: 'warn', pretty: false, destination });
-    log.prepare({}, 'request')({ request_id: 'r' });
-    log.child({ audit: true }, { level: 'info' }).prepare({}, 'audit')({ request_id: 'r' });
+    log.prepare({}, 'request', ['request_id'])('r');
+    log.child({ audit: true }, { level: 'info' }).prepare({}, 'audit', ['request_id'])('r');
     expect(lines).toHaveLength(1);
   });
 });
