@@ -3,7 +3,8 @@ import type { Config } from '../platform/config.ts';
 import type { Logger } from '../platform/log.ts';
 import { createMetrics, type SdkMeasurements } from '../platform/metrics.ts';
 import { createIdTracer, type Tracer } from '../platform/tracer.ts';
-import { connectNatively } from '../platform/temporal-connections.ts';
+import { connectNatively } from '../platform/native-connection.ts';
+import { installTemporalRuntime } from '../platform/temporal-runtime.ts';
 import { composeWorker, type ComposedWorker } from '../worker/compose-worker.ts';
 import { composeServices, type Services } from './compose-services.ts';
 import {
@@ -11,6 +12,7 @@ import {
   probeTemporal,
   type GatewayOfServices,
 } from './gateway-of-services.ts';
+import type { ProcessParts, RunningProcess } from './run-process.ts';
 
 export interface AllInOne {
   gateway: GatewayOfServices;
@@ -68,6 +70,16 @@ export async function startAllInOne(given: {
     await closeAll(opened);
     throw error;
   }
+}
+
+/** The same as a process of its own, as runProcess runs it. */
+export async function startAllInOneProcess(parts: ProcessParts): Promise<RunningProcess> {
+  const { config, log } = parts;
+  const sdkMeasurements = installTemporalRuntime(config, log);
+  const allInOne = await startAllInOne({ ...parts, sdkMeasurements });
+  const { url, metricsUrl } = allInOne.gateway;
+  log.info({ url, metrics_url: metricsUrl }, 'gateway listens');
+  return { failed: allInOne.worker.running, close: () => allInOne.close() };
 }
 
 /** Newest first, so that nothing loses what it still uses. */

@@ -1,9 +1,6 @@
 import { Command } from 'commander';
-import { startGatewayProcess } from '../gateway/main.ts';
 import { readConfig } from '../platform/config.ts';
 import { loadDatabaseConfig } from '../platform/load-database-config.ts';
-import { startWorkerProcess } from '../worker/main.ts';
-import { startAllInOne } from './all-in-one.ts';
 import { createCallersCommand } from './callers/callers-command.ts';
 import { examine } from './doctor/doctor.ts';
 import { renderJson, renderText, worstState } from './doctor/render-findings.ts';
@@ -14,12 +11,7 @@ import { createEventsCommand } from './operations/events-command.ts';
 import { migrateOnce } from './prepare-database.ts';
 import { createProvidersCommand } from './providers/providers-command.ts';
 import { readableError } from './readable-error.ts';
-import {
-  runProcess,
-  type ProcessParts,
-  type ProcessSetting,
-  type RunningProcess,
-} from './run-process.ts';
+import { runProcess, type ProcessSetting } from './run-process.ts';
 
 const afterHelp = `
 Settings come from the environment and temporal.config.json; the README lists them. Needed are
@@ -42,15 +34,25 @@ export function createProgram(setting: ProcessSetting): Command {
   program
     .command('gateway')
     .description('serve the HTTP interface on PORT')
-    .action(() => runProcess(startGatewayProcess, setting));
+    .action(async () => {
+      // Loaded here, for a gateway has no use for what a worker takes to load, nor the other commands.
+      const { startGatewayProcess } = await import('../gateway/main.ts');
+      await runProcess(startGatewayProcess, setting);
+    });
   program
     .command('worker')
     .description('refresh tokens: poll the Task Queue of Temporal')
-    .action(() => runProcess(startWorkerProcess, setting));
+    .action(async () => {
+      const { startWorkerProcess } = await import('../worker/main.ts');
+      await runProcess(startWorkerProcess, setting);
+    });
   program
     .command('all-in-one')
     .description('gateway and worker in one process, for small installations')
-    .action(() => runProcess(startAllInOneProcess, setting));
+    .action(async () => {
+      const { startAllInOneProcess } = await import('./all-in-one.ts');
+      await runProcess(startAllInOneProcess, setting);
+    });
   program
     .command('migrate')
     .description('bring the database schema up to date and exit; for MIGRATE_ON_START=false')
@@ -86,13 +88,6 @@ async function runDoctor({ configFile }: ProcessSetting, asJson: boolean): Promi
   const exitCode = worstState(findings) === 'fault' ? 1 : 0;
   // A look-up of a name may still hang, and nothing can end it but the end of the process.
   process.stdout.write(`${text}\n`, () => process.exit(exitCode));
-}
-
-async function startAllInOneProcess(parts: ProcessParts): Promise<RunningProcess> {
-  const allInOne = await startAllInOne(parts);
-  const { url, metricsUrl } = allInOne.gateway;
-  parts.log.info({ url, metrics_url: metricsUrl }, 'gateway listens');
-  return { failed: allInOne.worker.running, close: () => allInOne.close() };
 }
 
 async function runMigrations(): Promise<void> {

@@ -1,8 +1,6 @@
 import type { BuildInfo } from '../gateway/routes/build.ts';
 import { loadConfig, type Config } from '../platform/config.ts';
 import { createLogger, type Logger } from '../platform/log.ts';
-import type { SdkMeasurements } from '../platform/metrics.ts';
-import { installTemporalRuntime } from '../platform/temporal-runtime.ts';
 import { loadTracer } from '../platform/otel-tracer.ts';
 import type { Tracer } from '../platform/tracer.ts';
 import { readableError } from './readable-error.ts';
@@ -26,7 +24,6 @@ export interface ProcessSetting {
 export interface ProcessParts extends ProcessSetting {
   config: Config;
   log: Logger;
-  sdkMeasurements: SdkMeasurements;
   tracer: Tracer;
   /** Aborted when the process is to end: whatever waits for a dependency stops waiting. */
   signal: AbortSignal;
@@ -68,11 +65,10 @@ export async function runProcess(
       pretty: process.stdout.isTTY,
     });
     for (const warning of config.warnings) log.warn(warning);
-    const sdkMeasurements = installTemporalRuntime(config, log);
     const tracer = await loadTracer(config, log);
     const profiles = await serveProfiles(config, log);
     const { signal } = ending;
-    const parts = { ...setting, config, log, sdkMeasurements, tracer, signal };
+    const parts = { ...setting, config, log, tracer, signal };
     await runUntilEnding(() => start(parts), { log, signal });
     await tracer.close();
     await profiles?.close();

@@ -33,7 +33,8 @@ export interface StoredToken {
 export interface HeldToken extends JudgedToken {
   tenantId: string;
   provider: string;
-  refreshBehindFrom: Date | null;
+  /** Milliseconds since 1970; Infinity: never, as far as the row tells. */
+  refreshBehindFromMs: number;
   text: TokenText;
   /** When its SELECT began, by the monotonic clock. */
   readAtMs: number;
@@ -160,7 +161,7 @@ export function createTokenCache(dependencies: {
       hasAccessToken: connection.hasAccessToken,
       expiresAt: connection.expiresAt,
       lifetimeSeconds: connection.lifetimeSeconds,
-      refreshBehindFrom: refreshBehindFrom(connection),
+      refreshBehindFromMs: refreshBehindFrom(connection)?.getTime() ?? Infinity,
       text,
       readAtMs: select.readAtMs,
       session: select.session,

@@ -113,7 +113,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
     if (cached === undefined || !isVisible(cached.tenantId, request.visibleTo)) return undefined;
     const now = databaseClock.now();
     if (!isEnoughUnread(request, cached, now)) return undefined;
-    refreshBehind(request, cached, cached.refreshBehindFrom, now);
+    refreshBehind(request, cached, cached.refreshBehindFromMs, now);
     return { text: cached.text, now, refreshed: false, source: 'cache' };
   }
 
@@ -138,7 +138,8 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       deadlineMs,
     };
     if (isSatisfied(connection, call.demand.wanted, call)) {
-      refreshBehind(request, connection, refreshBehindFrom(connection), arrivedAt);
+      const behindFromMs = refreshBehindFrom(connection)?.getTime() ?? Infinity;
+      refreshBehind(request, connection, behindFromMs, arrivedAt);
       return answer(reading, call, 'store');
     }
     const obstacle = refreshObstacle(connection, arrivedAt, call.demand.trigger);
@@ -233,10 +234,10 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
   function refreshBehind(
     request: TokenRequest,
     token: RefreshedToken,
-    from: Date | null,
+    fromMs: number,
     now: Date,
   ): void {
-    if (!request.mayRefresh || from === null || from.getTime() > now.getTime()) return;
+    if (!request.mayRefresh || fromMs > now.getTime()) return;
     flights.startBehind(
       refreshRequest(request, token, {
         newerThan: token.tokenVersion,

@@ -2,9 +2,10 @@ import { pino, type DestinationStream } from 'pino';
 
 /**
  * Beyond it the lines of one turn go out without waiting for its end; so much at most is in the hands of the
- * operating system at once, where a process that ends in that moment cannot get it back.
+ * operating system at once, where a process that ends in that moment cannot get it back. One batch is written
+ * a turn: were it smaller than what a busy turn has to say, lines would queue, and grow old in memory.
  */
-const batchMaxCharacters = 16_000;
+const batchMaxCharacters = 64_000;
 
 /**
  * Standard output for log lines, which never blocks the event loop. The lines of one turn of the loop go out

@@ -6,7 +6,6 @@ import {
   makeGrpcRetryInterceptor,
   type ConnectionOptions,
 } from '@temporalio/client';
-import { NativeConnection } from '@temporalio/worker';
 import { TokenManagerError } from '../client/contract.ts';
 import type { TemporalConnectionConfig } from './temporal-settings.ts';
 
@@ -22,9 +21,6 @@ const statusNotFound = 5;
 /** With the pauses of the SDK between them, two seconds: time for a frontend to be replaced. */
 const triesWhileUnavailable = 5;
 const awaitsResult = '/GetWorkflowExecutionHistory';
-
-/** Core keeps no deadline of its own when the address swallows packets. */
-const nativeConnectLimitMs = 10_000;
 
 /**
  * A client connection that connects when it is used, for a process that serves without Temporal too.
@@ -71,27 +67,6 @@ export function endWithCalls<Context>(
     else end();
     return result;
   };
-}
-
-/** A connection for workers. Rejects when Temporal is away, after 10 s at the latest. */
-export async function connectNatively(config: TemporalConnectionConfig): Promise<NativeConnection> {
-  const connecting = NativeConnection.connect(config.connectionOptions());
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), nativeConnectLimitMs);
-  });
-  try {
-    const connection = await Promise.race([connecting, limit]);
-    if (connection !== undefined) return connection;
-    // Nobody waits for it any more; should it still come about, it is closed.
-    void connecting.then((late) => late.close()).catch(() => undefined);
-    const seconds = nativeConnectLimitMs / 1_000;
-    throw new TokenManagerError('refresh_engine_unavailable', {
-      detail: `Temporal at ${config.address} did not answer within ${seconds} s.`,
-    });
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /**

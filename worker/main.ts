@@ -6,7 +6,8 @@ import { createSweepStore } from '../connections/sweep-store.ts';
 import { createMetrics } from '../platform/metrics.ts';
 import { createMetricsServer } from '../platform/metrics-server.ts';
 import { createReadiness, type CheckState } from '../platform/readiness.ts';
-import { connectNatively } from '../platform/temporal-connections.ts';
+import { connectNatively } from '../platform/native-connection.ts';
+import { installTemporalRuntime } from '../platform/temporal-runtime.ts';
 import { composeWorker, type ComposedWorker } from './compose-worker.ts';
 
 /**
@@ -16,7 +17,7 @@ import { composeWorker, type ComposedWorker } from './compose-worker.ts';
 export async function startWorkerProcess(parts: ProcessParts): Promise<RunningProcess> {
   const { config, log, tracer, signal } = parts;
   const metrics = createMetrics({ subsystem: config.subsystemName });
-  metrics.collectSdkMetrics(parts.sdkMeasurements);
+  metrics.collectSdkMetrics(installTemporalRuntime(config, log));
   const services = await composeServices({ config, log, metrics, tracer });
   const { pool } = services;
   metrics.collectConnections(() => countConnections(pool));
