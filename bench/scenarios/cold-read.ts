@@ -12,8 +12,8 @@ const sockets = 64;
 export const coldRead: Scenario = {
   figures: ['cold_read_to_bare_select'],
   async prepare({ stack, extent, tell }) {
-    // More than are read in a round, and again only when the entries of the last time have passed.
-    const count = extent.isQuick ? 15_000 : 60_000;
+    // Each once a round, and again only when the entries of the last time have passed.
+    const count = extent.isQuick ? 15_000 : 100_000;
     const stores = await prepareConnections(stack, 'cold', count, tell);
     const paths = connectionIds(count).map(tokenPath);
     const perRound = count / 5;
@@ -36,7 +36,7 @@ export const coldRead: Scenario = {
           target,
           paths: next,
           connections: sockets,
-          seconds: extent.seconds,
+          amount: perRound,
           split: true,
         });
         if (failed > 0) throw new Error(`${failed} cold reads failed`);
