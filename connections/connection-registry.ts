@@ -21,11 +21,8 @@ import {
   type Queryable,
   type TransactionalStore,
 } from './store-query.ts';
+import { createTokenReader } from './token-reader.ts';
 import type { TokenVault } from './token-vault.ts';
-
-interface TokenRow extends ConnectionRow {
-  sealed_access_token: Buffer | null;
-}
 
 export interface ConnectionRegistryDependencies {
   store: TransactionalStore;
@@ -42,35 +39,11 @@ export interface ConnectionRegistryDependencies {
 export function createConnectionRegistry(
   dependencies: ConnectionRegistryDependencies,
 ): ConnectionRegistry {
-  const { store, vault, providers, clock, databaseClock } = dependencies;
+  const { store, providers } = dependencies;
   const importConnection = createConnectionImport(dependencies);
 
   return {
-    async readToken(connectionId) {
-      const startedAtMs = clock.monotonicMs();
-      const [row] = await queryStore<TokenRow>(store, {
-        name: 'read-token',
-        text: `select ${connectionColumns}, c.sealed_access_token
-          from ${connectionTables}
-          where c.id = $1 and c.deleted_at is null`,
-        values: [connectionId],
-      });
-      if (row === undefined) return undefined;
-      const connection = connectionFromRow(row);
-      databaseClock.observe(connection.readAt, startedAtMs);
-      const sealed = row.sealed_access_token;
-      return {
-        connection,
-        open() {
-          if (sealed === null) throw new Error('the connection holds no access token');
-          return vault.open(
-            'access-token',
-            { tenantId: connection.tenantId, id: connection.id, generation: connection.generation },
-            sealed,
-          );
-        },
-      };
-    },
+    readToken: createTokenReader(dependencies),
 
     get: (connectionId, visibleTo) => getConnection(store, connectionId, visibleTo),
 

@@ -79,7 +79,8 @@ export type DisconnectState = 'revoking' | 'done';
 /** What the gateway asks of connections and their tokens. All may throw `store_unavailable`. */
 export interface ConnectionRegistry {
   /**
-   * One SELECT that never fetches refresh-token columns. Undefined: no such connection, or deleted. Of
+   * By a SELECT that begins after the call, for all who ask in one turn of the event loop together, and that
+   * never fetches refresh-token columns. Undefined: no such connection, or deleted. Of
    * whatever tenant, for callers share it: who may see the connection is for the caller to judge.
    */
   readToken(connectionId: string): Promise<TokenReading | undefined>;

@@ -42,11 +42,13 @@ const idsOf = (connections: Connection[]): string[] => connections.map(({ id }) 
 describe('reading a token', () => {
   /** A registry whose statements are recorded, and its clocks. */
   function createRecordingRegistry() {
+    const state = { fails: false };
     const statements: Statement[] = [];
     const observed: [Date, number][] = [];
     const store = {
       query(statement: Statement) {
         statements.push(statement);
+        if (state.fails) return Promise.reject(new Error('broken'));
         return fixture.pool.query(statement);
       },
       connect: () => fixture.pool.connect(),
@@ -63,7 +65,7 @@ describe('reading a token', () => {
       },
       random: () => 0,
     });
-    return { registry, statements, observed };
+    return { registry, statements, observed, state };
   }
 
   it('is one SELECT that never fetches a column of the refresh token', async () => {
@@ -78,13 +80,46 @@ describe('reading a token', () => {
     expect(fetched).toMatch(/^select/);
     expect(fetched).not.toMatch(/sealed_refresh|refresh_key|fingerprint|\*/);
     expect(fetched).toContain('sealed_access_token');
-    const { rows } = await fixture.pool.query<Record<string, unknown>>(text, [id]);
+    const { rows } = await fixture.pool.query<Record<string, unknown>>(text, [[id]]);
     const { sealed_refresh_token } = await fixture.row(id);
     const buffers = Object.values(rows[0] ?? {}).filter((value) => Buffer.isBuffer(value));
     expect(buffers).toHaveLength(1);
     expect(buffers).not.toContainEqual(sealed_refresh_token);
     expect((await reading?.open())?.reveal()).toBe(`at-of-${id}`);
     expect(statements).toHaveLength(1);
+  });
+
+  it('is the same for all who ask in one turn, up to a hundred', async () => {
+    const ids = await Promise.all(Array.from({ length: 3 }, () => fixture.addConnection()));
+    const { registry, statements } = createRecordingRegistry();
+    const [one = '', two = '', three = ''] = ids;
+    const asked = [one, 'nobody', two, one, three];
+    const readings = await Promise.all(asked.map((id) => registry.readToken(id)));
+    expect(readings.map((reading) => reading?.connection.id)).toEqual([
+      one,
+      undefined,
+      two,
+      one,
+      three,
+    ]);
+    for (const reading of readings) {
+      if (reading === undefined) continue;
+      expect((await reading.open()).reveal()).toBe(`at-of-${reading.connection.id}`);
+    }
+    expect(statements).toHaveLength(1);
+    await Promise.all(Array.from({ length: 101 }, (_, at) => registry.readToken(`c-${at}`)));
+    expect(statements).toHaveLength(3);
+  });
+
+  it('fails for all who ask in one turn, and for nobody after', async () => {
+    const id = await fixture.addConnection();
+    const { registry, statements, state } = createRecordingRegistry();
+    state.fails = true;
+    const asked = [registry.readToken(id), registry.readToken('nobody')];
+    for (const { status } of await Promise.allSettled(asked)) expect(status).toBe('rejected');
+    state.fails = false;
+    expect((await registry.readToken(id))?.connection.id).toBe(id);
+    expect(statements).toHaveLength(2);
   });
 
   it('tells the clock what the database said, and when it was asked', async () => {
