@@ -1,10 +1,11 @@
 import { TokenManagerError } from '../client/contract.ts';
 
 /**
- * Requests that need more than memory, the waiting ones aside. A gateway reads some thousands of rows a
- * second: more than this would wait longer for PostgreSQL than a caller who comes again.
+ * Requests that need more than memory, the waiting ones aside. A gateway reads some ten thousand rows a
+ * second, for it reads them together: more than this would wait longer for PostgreSQL than a caller who
+ * comes again.
  */
-const workingMax = 2_000;
+const workingMax = 8_000;
 /** Callers who wait for a refresh; each costs little but its connection. */
 const waitingMax = 8_000;
 const retryAfterSeconds = 1;

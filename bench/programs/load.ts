@@ -47,6 +47,8 @@ export interface Load {
   }): Promise<Saturation>;
   /** So many callers, each of whom takes the next path as soon as it has its answer, until all are taken. */
   takeEach(options: { target: Target; paths: string[]; callers: number }): Promise<Calls>;
+  /** Opens so many connections, on which the next `rush` goes out. */
+  open(options: { target: Target; connections: number }): Promise<void>;
   /** All at once, each over a connection of its own that is open already. */
   rush(options: { target: Target; paths: string[] }): Promise<Calls>;
   /**
@@ -65,7 +67,11 @@ export interface Load {
   release(): Promise<void>;
 }
 
+/** As a client with a pool has: a request that finds all of them busy waits, and its wait counts. */
+const rateSocketsMax = 64;
+
 let release = (): void => undefined;
+let opened: Agent | undefined;
 
 const methods: Load = {
   async saturate({ target, paths, connections, seconds, amount, split = false }) {
@@ -107,12 +113,22 @@ const methods: Load = {
     return calls.end();
   },
 
-  async rush({ target, paths }) {
+  async open({ target, connections }) {
+    opened?.destroy();
     const agent = new Agent({ keepAlive: true });
-    const opening = beginCalls();
-    await Promise.all(paths.map(() => opening.make(agent, target, '/ping', 0)));
+    const pings = beginCalls();
+    const each = Array.from({ length: connections }, () => pings.make(agent, target, '/ping', 0));
+    await Promise.all(each);
+    opened = agent;
+  },
+
+  async rush({ target, paths }) {
+    if (opened === undefined) await methods.open({ target, connections: paths.length });
+    const agent = opened ?? new Agent();
+    opened = undefined;
     const calls = beginCalls();
     await Promise.all(paths.map((path) => calls.make(agent, target, path, performance.now())));
+    agent.destroy();
     return calls.end();
   },
 
@@ -121,7 +137,7 @@ const methods: Load = {
     release = () => {
       run.isReleased = true;
     };
-    const agent = new Agent({ keepAlive: true });
+    const agent = new Agent({ keepAlive: true, maxSockets: rateSocketsMax });
     const calls = beginCalls();
     const open: Promise<void>[] = [];
     const beginsAtMs = performance.now();

@@ -40,6 +40,7 @@ export const herd: Scenario = {
       herd: async () => {
         await expireTokens(stores, herdIds);
         await provider.call.behave({ delayMs: 0, expiresInSeconds: 3_600 });
+        await herdLoad.call.open({ target, connections: herdPaths.length });
         const reading = hotReads(herdSecondsMax);
         const { failed, failure, elapsedMs } = await herdLoad.call.rush({
           target,
