@@ -49,8 +49,11 @@ export interface Load {
   takeEach(options: { target: Target; paths: string[]; callers: number }): Promise<Calls>;
   /** Opens so many connections, on which the next `rush` goes out. */
   open(options: { target: Target; connections: number }): Promise<void>;
-  /** All at once, each over a connection of its own that is open already. */
-  rush(options: { target: Target; paths: string[] }): Promise<Calls>;
+  /**
+   * All at once, each over a connection of its own that is open already. With `again` a caller who is told to come
+   * again does, a second later, for a minute.
+   */
+  rush(options: { target: Target; paths: string[]; again?: boolean }): Promise<Calls>;
   /**
    * A request every so often, whether or not those before are answered. Latencies count from when a
    * request was due, so that one that waits for its turn is not overlooked.
@@ -67,6 +70,9 @@ export interface Load {
   release(): Promise<void>;
 }
 
+const unavailable = 503;
+const pauseMs = 1_000;
+const triesMax = 60;
 /** As a client with a pool has: a request that finds all of them busy waits, and its wait counts. */
 const rateSocketsMax = 64;
 
@@ -122,11 +128,11 @@ const methods: Load = {
     opened = agent;
   },
 
-  async rush({ target, paths }) {
+  async rush({ target, paths, again = false }) {
     if (opened === undefined) await methods.open({ target, connections: paths.length });
     const agent = opened ?? new Agent();
     opened = undefined;
-    const calls = beginCalls();
+    const calls = beginCalls(again ? triesMax : 1);
     await Promise.all(paths.map((path) => calls.make(agent, target, path, performance.now())));
     agent.destroy();
     return calls.end();
@@ -166,14 +172,19 @@ const methods: Load = {
   },
 };
 
-function beginCalls() {
+function beginCalls(tries = 1) {
   const beganAtMs = performance.now();
   const latenciesMs: number[] = [];
   let failed = 0;
   let failure: string | null = null;
   return {
     async make(agent: Agent, target: Target, path: string, dueAtMs: number): Promise<void> {
-      const { status, body } = await get(agent, target, path);
+      let answer = await get(agent, target, path);
+      for (let tried = 1; tried < tries && answer.status === unavailable; tried += 1) {
+        await sleep(pauseMs);
+        answer = await get(agent, target, path);
+      }
+      const { status, body } = answer;
       latenciesMs.push(performance.now() - dueAtMs);
       if (status === 200) return;
       failed += 1;

@@ -120,9 +120,9 @@ async function checkPlans(stores: Stores): Promise<void> {
     },
     connect: () => stores.pool.connect(),
   };
-  await createConnectionRegistry({ ...stores.dependencies, store: recording }).readToken(
-    'connection-1',
-  );
+  const registry = createConnectionRegistry({ ...stores.dependencies, store: recording });
+  await registry.readToken('connection-1');
+  await Promise.all(connectionIds(2).map((id) => registry.readToken(id)));
   const sweep = createSweepStore(recording);
   await sweep.dueApps(1);
   await sweep.claim([{ appId: benchApp, quota: sweepPage }], sweepPage);

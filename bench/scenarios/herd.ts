@@ -45,6 +45,7 @@ export const herd: Scenario = {
         const { failed, failure, elapsedMs } = await herdLoad.call.rush({
           target,
           paths: herdPaths.map((path) => `${path}?wait_seconds=60`),
+          again: true,
         });
         await load.call.release();
         if (failed > 0) throw new Error(`${failed} of the herd failed: ${failure ?? ''}`);

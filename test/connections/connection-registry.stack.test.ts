@@ -80,7 +80,7 @@ describe('reading a token', () => {
     expect(fetched).toMatch(/^select/);
     expect(fetched).not.toMatch(/sealed_refresh|refresh_key|fingerprint|\*/);
     expect(fetched).toContain('sealed_access_token');
-    const { rows } = await fixture.pool.query<Record<string, unknown>>(text, [[id]]);
+    const { rows } = await fixture.pool.query<Record<string, unknown>>(text, [id]);
     const { sealed_refresh_token } = await fixture.row(id);
     const buffers = Object.values(rows[0] ?? {}).filter((value) => Buffer.isBuffer(value));
     expect(buffers).toHaveLength(1);
