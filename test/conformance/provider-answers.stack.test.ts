@@ -263,7 +263,8 @@ describe('verdicts in many shapes', () => {
     const id = await stack.addConnection(app, granted);
     const body = { error: 'invalid_grant', error_description: 'Refresh in progress' };
     endpoint.script({ status: 400, body });
-    expect((await stack.getToken(id)).body).toMatchObject({ token_version: 2 });
+    const { body: answer } = await stack.getToken(id, '?wait_seconds=60');
+    expect(answer).toMatchObject({ token_version: 2 });
     expect(endpoint.sendsOf(granted.refreshToken)).toBe(2);
   });
 });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { announceEvent } from '../../connections/announce-event.ts';
 import { createEventFeed, trimEvents, type EventFeed } from '../../connections/event-feed.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
@@ -36,6 +36,26 @@ async function readOn(after: string | null, limit = 100, tenants: string[] | nul
   }
 }
 
+/**
+ * Until what is written by now can be shown. The feed stops before the oldest transaction that runs, and
+ * those of other databases of the server, so of other tests, count.
+ */
+async function untilShown(): Promise<void> {
+  const { rows: written } = await database.pool.query<{ end: string }>(
+    `select pg_snapshot_xmax(pg_current_snapshot())::text as end`,
+  );
+  await vi.waitUntil(
+    async () => {
+      const { rows } = await database.pool.query<{ shown: boolean }>(
+        `select pg_snapshot_xmin(pg_current_snapshot()) >= $1::xid8 as shown`,
+        [written[0]?.end],
+      );
+      return rows[0]?.shown === true;
+    },
+    { timeout: 60_000, interval: 20 },
+  );
+}
+
 describe('the feed of events', () => {
   it('shows a transaction that commits late after what was read before it, and never skips it', async () => {
     const { cursor: start } = await readOn(null);
@@ -49,6 +69,7 @@ describe('the feed of events', () => {
     await slow.query(insertOf('slow-2'));
     await slow.query('commit');
     slow.release();
+    await untilShown();
     const after = await readOn(during.cursor);
     expect(after.ids).toEqual(['slow-1', 'slow-2', 'quick-1']);
     expect((await readOn(after.cursor)).ids).toEqual([]);
@@ -84,6 +105,7 @@ describe('the feed of events', () => {
         }
       }),
     );
+    await untilShown();
     writing.abort();
     await reading;
     const afterwards = await readOn(start, 100);
@@ -98,6 +120,7 @@ describe('the feed of events', () => {
     await database.pool.query(
       `insert into events (type, tenant_id, app_id) values ('app.recovered', '', 'app')`,
     );
+    await untilShown();
     expect((await readOn(start, 1, ['mine', 'none'])).ids).toEqual(['mine']);
     expect((await readOn(start)).ids).toEqual(['mine', 'theirs', null]);
     const { items } = await feed.read({ limit: 500, visibleTo: null });
@@ -109,6 +132,7 @@ describe('the feed of events', () => {
     await database.pool.query(insertOf('old'));
     await database.pool.query(`update events set at = now() - interval '31 days'`);
     await database.pool.query(insertOf('new'));
+    await untilShown();
     expect(await trimEvents(database.pool)).toBeGreaterThan(0);
     expect(await trimEvents(database.pool)).toBe(0);
     await expect(readOn(before)).rejects.toMatchObject({
