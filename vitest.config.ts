@@ -31,7 +31,7 @@ export default defineConfig({
     maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 60_000,
-    // What is waited for comes at once, but not on a machine that has other work to do.
+    setupFiles: ['test/support/patient-waits.ts'],
     expect: { poll: { timeout: 10_000 } },
     projects: [
       {

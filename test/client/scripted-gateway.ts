@@ -30,6 +30,7 @@ export interface ScriptedGateway {
   answer(script: (request: GatewayRequest) => ScriptedAnswer | Promise<ScriptedAnswer>): void;
   /** Refuses connections, and breaks those that there are. */
   goAway(): Promise<void>;
+  /** Listens again where it did; nothing if it is there. */
   comeBack(): Promise<void>;
   close(): Promise<void>;
 }
@@ -78,7 +79,7 @@ export async function startScriptedGateway(tls?: ServerOptions): Promise<Scripte
     connections: () => connections,
     answer: (next) => (script = next),
     goAway,
-    comeBack: () => listen(port),
+    comeBack: () => (server.listening ? Promise.resolve() : listen(port)),
     close: goAway,
   };
 }

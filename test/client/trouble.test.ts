@@ -47,7 +47,9 @@ function answerInTurn(...answers: ScriptedAnswer[]): void {
 beforeAll(async () => {
   gateway = await startScriptedGateway();
 });
-beforeEach(() => {
+beforeEach(async () => {
+  // A test that failed may have left it away.
+  await gateway.comeBack();
   gateway.requests.length = 0;
   answerInTurn({ token: {} });
   clock = createTurnableClock();
