@@ -35,7 +35,7 @@ export function createProgram(setting: ProcessSetting): Command {
     .command('gateway')
     .description('serve the HTTP interface on PORT')
     .action(async () => {
-      // Loaded here, for a gateway has no use for what a worker takes to load, nor the other commands.
+      // Loaded here, for a gateway has no use for what a worker takes to load, and no command for both.
       const { startGatewayProcess } = await import('../gateway/main.ts');
       await runProcess(startGatewayProcess, setting);
     });

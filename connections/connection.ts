@@ -138,6 +138,17 @@ export function appWaitingReason({ app }: Connection, now: Date): GateReason | n
   return app.closedUntil !== null && app.closedUntil > now ? app.closedReason : null;
 }
 
+/**
+ * When what keeps the connections of its app waiting ends by itself, in milliseconds since 1970; Infinity:
+ * it does not, -Infinity: nothing keeps them.
+ */
+export function appWaitingEndsMs({ app }: Connection): number {
+  const { pausedReason, pausedUntil, closedReason, closedUntil } = app;
+  const pauseEndsMs = pausedReason === null ? -Infinity : (pausedUntil?.getTime() ?? Infinity);
+  const gateOpensMs = closedReason === null ? -Infinity : (closedUntil?.getTime() ?? -Infinity);
+  return Math.max(pauseEndsMs, gateOpensMs);
+}
+
 /** What an active or uncertain connection waits for, or null if its last attempt left nothing open. */
 export function waitingReason(failure: RecordedFailure | null): WaitingReason | null {
   if (failure === null) return null;

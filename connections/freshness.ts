@@ -1,4 +1,4 @@
-import { holdsValidToken, isRefreshable, type Connection } from './connection.ts';
+import { appWaitingEndsMs, holdsValidToken, isRefreshable, type Connection } from './connection.ts';
 
 const marginShare = 0.1;
 const marginMinSeconds = 2;
@@ -82,21 +82,17 @@ export function isInsideMargin(connection: Connection, now: Date): boolean {
 }
 
 /**
- * From when on whoever is given the valid token should start a refresh behind it: its due time, or the
- * end of what stands in the way until then. Null: the row lets none start.
+ * From when on whoever is given the valid token should start a refresh behind it, in milliseconds since
+ * 1970: its due time, or the end of what stands in the way until then. Infinity: the row lets none start.
  */
-export function refreshBehindFrom(connection: Connection): Date | null {
-  const { refreshDueAt, nextAttemptAt, app } = connection;
+export function refreshBehindFromMs(connection: Connection): number {
+  const { refreshDueAt, nextAttemptAt } = connection;
   const isHeld =
     connection.deletedAt !== null || connection.pausedAt !== null || connection.verdict !== null;
-  if (refreshDueAt === null || isHeld || !isRefreshable(connection)) return null;
-  if (app.pausedReason !== null && app.pausedUntil === null) return null;
-  let from = refreshDueAt;
-  const ends = [
-    nextAttemptAt,
-    app.pausedReason === null ? null : app.pausedUntil,
-    app.closedReason === null ? null : app.closedUntil,
-  ];
-  for (const end of ends) if (end !== null && end > from) from = end;
-  return from;
+  if (refreshDueAt === null || isHeld || !isRefreshable(connection)) return Infinity;
+  return Math.max(
+    refreshDueAt.getTime(),
+    nextAttemptAt?.getTime() ?? -Infinity,
+    appWaitingEndsMs(connection),
+  );
 }

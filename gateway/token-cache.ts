@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache';
 import { TokenManagerError } from '../client/contract.ts';
 import { holdsValidToken, type Connection } from '../connections/connection.ts';
-import { refreshBehindFrom, type JudgedToken } from '../connections/freshness.ts';
+import { refreshBehindFromMs, type JudgedToken } from '../connections/freshness.ts';
 import type { ConnectionRegistry, TokenReading } from '../connections/registry.ts';
 import type { TokenNotices } from '../connections/token-notices.ts';
 import type { Clock, DatabaseClock } from '../platform/clock.ts';
@@ -161,7 +161,7 @@ export function createTokenCache(dependencies: {
       hasAccessToken: connection.hasAccessToken,
       expiresAt: connection.expiresAt,
       lifetimeSeconds: connection.lifetimeSeconds,
-      refreshBehindFromMs: refreshBehindFrom(connection)?.getTime() ?? Infinity,
+      refreshBehindFromMs: refreshBehindFromMs(connection),
       text,
       readAtMs: select.readAtMs,
       session: select.session,

@@ -1,7 +1,7 @@
 import { TokenManagerError } from '../client/contract.ts';
 import type { Connection } from '../connections/connection.ts';
 import { forcedRefreshWaitMs, isForcedRefresh } from '../connections/forced-refreshes.ts';
-import { refreshBehindFrom, satisfiesDemand, type Demand } from '../connections/freshness.ts';
+import { refreshBehindFromMs, satisfiesDemand, type Demand } from '../connections/freshness.ts';
 import {
   problemAfterRun,
   problemAtDeadline,
@@ -138,8 +138,7 @@ export function createTokenService(dependencies: TokenServiceDependencies): Toke
       deadlineMs,
     };
     if (isSatisfied(connection, call.demand.wanted, call)) {
-      const behindFromMs = refreshBehindFrom(connection)?.getTime() ?? Infinity;
-      refreshBehind(request, connection, behindFromMs, arrivedAt);
+      refreshBehind(request, connection, refreshBehindFromMs(connection), arrivedAt);
       return answer(reading, call, 'store');
     }
     const obstacle = refreshObstacle(connection, arrivedAt, call.demand.trigger);
