@@ -1,25 +1,28 @@
 import { pino, type DestinationStream } from 'pino';
 
 /**
- * Beyond it the lines of one turn go out without waiting for its end; so much at most is in the hands of the
- * operating system at once, where a process that ends in that moment cannot get it back. One batch is written
- * a turn: were it smaller than what a busy turn has to say, lines would queue, and grow old in memory.
+ * Beyond it lines go out without waiting; so much at most is in the hands of the operating system at once,
+ * where a process that ends in that moment cannot get it back. One batch is written a turn: were it
+ * smaller than what a busy turn has to say, lines would queue, and grow old in memory.
  */
 const batchMaxCharacters = 64_000;
+/** Short for a reader, and long enough that a busy process does not hand over each few lines. */
+const batchMaxMs = 5;
 
 /**
- * Standard output for log lines, which never blocks the event loop. The lines of one turn of the loop go out
- * together as it ends: a write of its own for each costs a busy process as much as answering does. What is
+ * Standard output for log lines, which never blocks the event loop. The lines of a few milliseconds go out
+ * together: a write of its own for each costs a busy process as much as answering does. What is
  * left when the process exits, by an uncaught error too, is written then; a process that is killed loses
- * the lines of its last turn, and those that wait for a reader of standard output who does not keep up.
+ * the lines of these milliseconds, and those that wait for a reader of standard output who does not keep up.
  */
 export function createLogOutput(fileDescriptor = 1): DestinationStream {
   const output = pino.destination({ dest: fileDescriptor, sync: false });
   let batch = '';
-  let isScheduled = false;
+  let timer: NodeJS.Timeout | undefined;
 
   function writeOut(): void {
-    isScheduled = false;
+    clearTimeout(timer);
+    timer = undefined;
     if (batch === '') return;
     const lines = batch;
     batch = '';
@@ -34,10 +37,7 @@ export function createLogOutput(fileDescriptor = 1): DestinationStream {
     write(line) {
       batch += line;
       if (batch.length > batchMaxCharacters) writeOut();
-      else if (!isScheduled) {
-        isScheduled = true;
-        setImmediate(writeOut);
-      }
+      else timer ??= setTimeout(writeOut, batchMaxMs);
     },
   };
 }
