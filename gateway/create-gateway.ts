@@ -14,8 +14,6 @@ import type { Tracer } from '../platform/tracer.ts';
 import type { Readiness } from '../platform/readiness.ts';
 import { admitCallers } from './admit-callers.ts';
 import { createAdmission, overloaded, type Admission } from './admission.ts';
-import { auditRequests } from './audit-requests.ts';
-import { createAuditTrail } from './audit-trail.ts';
 import type { Callers } from './callers.ts';
 import { debugRequests } from './debug-requests.ts';
 import {
@@ -116,14 +114,12 @@ export function createGateway(dependencies: GatewayDependencies): Gateway {
   app.notFound((c) => answerProblem(c, new TokenManagerError('not_found'), log));
 
   const records = createRequestRecords({ metrics, log, logHttpRequests });
-  const audit = createAuditTrail(log.child({ audit: true }, { level: 'info' }));
   app.use(observeRequests({ clock, records, tracer, newRequestId }));
   const { debugRequests: debugMode = 'never' } = dependencies;
   if (debugMode !== 'never') {
     const debugLog = log.child({ debug_request: true }, { level: 'info' });
     app.use(debugRequests(debugMode, { clock, log: debugLog }));
   }
-  app.use(auditRequests(audit));
   app.use(admitCallers(callers));
   app.use(readBody);
 
@@ -224,7 +220,6 @@ export function createGateway(dependencies: GatewayDependencies): Gateway {
     clock,
     tracer,
     records,
-    audit,
     reads,
     newRequestId,
     debugMode,

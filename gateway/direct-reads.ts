@@ -3,8 +3,7 @@ import { identifierPattern } from '../client/contract.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { DebugRequests } from '../platform/config.ts';
 import type { Tracer } from '../platform/tracer.ts';
-import { loggedAddress } from './audit-requests.ts';
-import type { AuditTrail } from './audit-trail.ts';
+import { loggedAddress } from './audited-requests.ts';
 import type { Caller } from './caller.ts';
 import type { Callers } from './callers.ts';
 import type { FailedRead, GatewayBindings } from './gateway-env.ts';
@@ -49,15 +48,19 @@ export function createDirectReads(dependencies: {
   clock: Clock;
   tracer: Pick<Tracer, 'start'>;
   records: RequestRecords;
-  audit: AuditTrail;
   reads: TokenReads;
   newRequestId: () => string;
   /** Requests that may be logged at length go through the app. */
   debugMode: DebugRequests;
 }): AnswerDirectly {
   const { tokenService, callers, clock, tracer, newRequestId, reads, debugMode } = dependencies;
-  const record = dependencies.records.of({ method: 'GET', route, status: 200, problem: undefined });
-  const audit = dependencies.audit.of(`GET ${route}`, 'done');
+  const record = dependencies.records.of({
+    method: 'GET',
+    route,
+    status: 200,
+    problem: undefined,
+    isAudited: true,
+  });
 
   return (request, response, bindings, leave) => {
     const asked = readAsked(request);
@@ -77,14 +80,6 @@ export function createDirectReads(dependencies: {
       const body = read.text.at(read.now, read.refreshed);
       const responseBytes = read.text.bytesOf(body);
       reads.count(read.source);
-      audit({
-        caller: caller?.name,
-        subjects: undefined,
-        clientAddress: loggedAddress(bindings),
-        connectionId,
-        appId: undefined,
-        requestId,
-      });
       // Names and values in turn: Node takes these as they are.
       response.writeHead(200, [
         'X-Request-Id',
@@ -109,6 +104,10 @@ export function createDirectReads(dependencies: {
         requestId,
         traceId,
         connectionId,
+        appId: undefined,
+        caller: caller?.name,
+        subjects: undefined,
+        clientAddress: loggedAddress(bindings),
       });
       span.end(requestEnding({ method: 'GET', route, status: 200 }, requestId));
     }

@@ -45,13 +45,15 @@ describe('a plain read is answered as the app answers it', () => {
     const ofApp = composed.lines.splice(0);
 
     expect(direct.response.status).toBe(200);
-    expect(direct.text).toBe(byApp.text);
+    // A second may have passed between the two.
+    const timeless = ({ text }: typeof direct) => text.replace(/"expires_in":\d+,/, '');
+    expect(timeless(direct)).toBe(timeless(byApp));
     const headers = (answer: typeof direct) =>
       [...answer.response.headers].map(([name, value]) =>
         ['date', 'x-request-id', 'traceparent'].includes(name) ? name : `${name}: ${value}`,
       );
     expect(headers(direct).sort()).toEqual(headers(byApp).sort());
-    expect(ofDirect).toHaveLength(2);
+    expect(ofDirect).toHaveLength(1);
     expect(ofDirect.map(namesOf).sort()).toEqual(ofApp.map(namesOf).sort());
     const stable = (line: string) => {
       const { action, outcome, caller, client_address, connection_id, method, route, status } =

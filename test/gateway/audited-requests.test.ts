@@ -51,7 +51,7 @@ describe('the audit has one line for', () => {
     expect(audit).toHaveLength(1);
     expect(audit[0]).toMatchObject({
       level: 'info',
-      msg: 'audit',
+      msg: 'request',
       caller: 'billing',
       action: `${method} ${url.replace(/c\d/, '{id}')}`,
       outcome,
@@ -122,18 +122,39 @@ describe('the audit is silent about', () => {
   });
 });
 
-it('no LOG_LEVEL silences the audit', async () => {
-  const lines: string[] = [];
-  const log = createLogger({
-    subsystem: 'test',
-    level: 'error',
-    pretty: false,
-    destination: { write: (line) => void lines.push(line) },
+describe('nothing silences the audit', () => {
+  const audited = { audit: true, caller: 'anonymous', outcome: 'done', connection_id: 'c1' };
+
+  it('not LOG_LEVEL', async () => {
+    const lines: string[] = [];
+    const log = createLogger({
+      subsystem: 'test',
+      level: 'error',
+      pretty: false,
+      destination: { write: (line) => void lines.push(line) },
+    });
+    const { app } = createFakeGateway({ log });
+    await call(app, 'GET', `${path}/token`);
+    await call(app, 'GET', path);
+    expect(lines).toHaveLength(1);
+    expect(auditLines(lines)).toMatchObject([{ ...audited, msg: 'request', status: 200 }]);
   });
-  const { app } = createFakeGateway({ log });
-  await call(app, 'GET', `${path}/token`);
-  expect(lines).toHaveLength(1);
-  expect(auditLines(lines)).toMatchObject([{ caller: 'anonymous', outcome: 'done' }]);
+
+  it('not LOG_HTTP_REQUESTS, but the rest of the line', async () => {
+    const { app, lines } = createFakeGateway({ logHttpRequests: false });
+    await call(app, 'GET', `${path}/token`);
+    await call(app, 'GET', path);
+    expect(lines).toHaveLength(1);
+    const [line] = auditLines(lines);
+    expect(line).toMatchObject({
+      ...audited,
+      msg: 'audit',
+      action: `GET ${path.replace('c1', '{id}')}/token`,
+    });
+    for (const name of ['method', 'route', 'status', 'duration_ms', 'trace_id']) {
+      expect(line).not.toHaveProperty(name);
+    }
+  });
 });
 
 it.each([
