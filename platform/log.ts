@@ -51,7 +51,11 @@ export interface LoggerOptions {
  * createLogOutput does it.
  */
 export function createLogger(options: LoggerOptions): Logger {
-  const { subsystem, level, pretty, destination = createLogOutput() } = options;
+  const { subsystem, level, pretty } = options;
+  const onLost = (lines: number): void => {
+    log.warn({ lines }, 'lines of this log are lost: standard output did not take them');
+  };
+  const { destination = createLogOutput({ onLost }) } = options;
   const stream = pretty ? prettyStream(destination) : destination;
   const log = pino(
     {
