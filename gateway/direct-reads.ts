@@ -17,6 +17,7 @@ import {
   type TokenAnswer,
   type TokenService,
 } from './token-service.ts';
+import { createTurnEnd } from './turn-end.ts';
 
 const pathStart = '/v1/connections/';
 const pathEnd = '/token';
@@ -61,6 +62,8 @@ export function createDirectReads(dependencies: {
     problem: undefined,
     isAudited: true,
   });
+
+  const atTurnEnd = createTurnEnd();
 
   return (request, response, bindings, leave) => {
     const asked = readAsked(request);
@@ -126,7 +129,7 @@ export function createDirectReads(dependencies: {
       memoryOnly: bindings.memoryOnly === true,
       traceparent: span.traceparent,
     });
-    if (!(read instanceof Promise)) answer(read);
+    if (!(read instanceof Promise)) atTurnEnd(() => answer(read));
     else {
       void read.then(answer, (failure: unknown) => {
         leave({ failure, startedMs, requestId, span });
