@@ -5,9 +5,10 @@ import { slope, summarise } from '../statistics.ts';
 
 const sockets = 64;
 const bytesPerMegabyte = 1_000_000;
+/** Of the reads, whose slope is taken. */
 const samples = 20;
-/** Of the samples, until the heap has got its size. */
-const settling = 5;
+/** As many before them: the heap grows until its next full collection, and has its size from then on. */
+const settling = 20;
 
 /** A gateway with a full cache, and what a million reads do to its memory. */
 export const memory: Scenario = {
@@ -29,8 +30,8 @@ export const memory: Scenario = {
       if (failed > 0) throw new Error(`${failed} reads failed`);
       const filled = rssBytesOf(gateway.pid) / bytesPerMegabyte;
       const seen: [millions: number, megabytes: number][] = [];
-      for (let sample = 1; sample <= samples; sample += 1) {
-        tell(`reads, sample ${sample} of ${samples}`);
+      for (let sample = 1; sample <= settling + samples; sample += 1) {
+        tell(`reads, sample ${sample} of ${settling + samples}`);
         await load.call.saturate({
           target,
           paths,
@@ -63,7 +64,7 @@ export const memory: Scenario = {
             summary: summarise([filled]),
           },
           {
-            what: `the same while ${reads} reads went on`,
+            what: `the same while ${(reads * (settling + samples)) / samples} reads went on`,
             unit: 'MB',
             summary: summarise(sizes),
           },
