@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util';
 import type { Extent } from './scenario.ts';
 
 const fullExtent: Extent = { rounds: 5, seconds: 4, largest: 1_000_000, isQuick: false };
-const quickExtent: Extent = { rounds: 2, seconds: 1, largest: 20_000, isQuick: true };
+const quickExtent: Extent = { rounds: 1, seconds: 1, largest: 20_000, isQuick: true };
 const roundsMax = 100;
 const largestMin = 10_000;
 

@@ -29,6 +29,9 @@ export interface Stores {
   stop(): Promise<void>;
 }
 
+/** One for the process, which has one standard output. */
+const log = createLogger({ subsystem: 'bench', level: 'warn', pretty: false });
+
 export async function openStores(options: {
   url: string;
   keyFile: string;
@@ -41,7 +44,7 @@ export async function openStores(options: {
     keyProviders: createKeyProviders(createLocalKeyProvider(await loadLocalKey(options.keyFile))),
     clock: systemClock,
     metrics: createMetrics({ subsystem: 'bench' }),
-    log: createLogger({ subsystem: 'bench', level: 'warn', pretty: false }),
+    log,
   });
   const providers = createProviderCatalogue({ builtIn: loadBuiltInProviders() });
   const apps = createAppRegistry({ store: pool, vault, providers });

@@ -14,7 +14,14 @@ const resultsFile = join('.token-manager', 'cache', 'test-results.json');
 /** The seed stays, so that a change is judged by the same faults as the one before it. */
 const enduranceOptions = ['--minutes', '2', '--connections', '120', '--seed', '5', '--quiet'];
 
-const guardOptions = ['--quick', '--guard', '--only', 'hot_read_to_bare_hono,stampede_exchanges'];
+const guardOptions = [
+  '--quick',
+  '--guard',
+  '--rounds',
+  '2',
+  '--only',
+  'hot_read_to_bare_hono,stampede_exchanges',
+];
 
 /** Quiet checks show what they said only when they fail; the tests report as they go. */
 const checks = [

@@ -5,16 +5,14 @@ import { slope, summarise } from '../statistics.ts';
 
 const sockets = 64;
 const bytesPerMegabyte = 1_000_000;
-/** Of the reads, whose slope is taken. */
-const samples = 20;
-/** As many before them: the heap grows until its next full collection, and has its size from then on. */
-const settling = 20;
 
 /** A gateway with a full cache, and what a million reads do to its memory. */
 export const memory: Scenario = {
   figures: ['gateway_megabytes_with_100k_cached', 'gateway_megabytes_per_million_reads'],
   async prepare({ stack, extent, tell }) {
-    const [count, reads] = extent.isQuick ? [10_000, 50_000] : [100_000, 1_000_000];
+    const [count, reads, samples] = extent.isQuick ? [10_000, 50_000, 2] : [100_000, 1_000_000, 20];
+    // As many before those whose slope is taken: the heap grows until its next full collection.
+    const settling = samples;
     await prepareConnections(stack, 'memory', count, tell);
     const paths = connectionIds(count).map(tokenPath);
     const gateway = await stack.service('gateway', 'memory', {

@@ -7,7 +7,6 @@ import { connectionIds, prepareConnections, tokenPath } from '../seed-connection
 import { summarise } from '../statistics.ts';
 import { readsPerSecond } from './hot-read.ts';
 
-const connections = 500;
 const callers = 32;
 const stampedeCallers = 500;
 const stampedeDelayMs = 200;
@@ -16,6 +15,7 @@ const stampedeDelayMs = 200;
 export const rowLock: Scenario = {
   figures: ['hot_read_to_row_lock_peer'],
   async prepare({ stack, extent, tell }) {
+    const connections = extent.isQuick ? 64 : 500;
     const stores = await prepareConnections(stack, 'row_lock', connections, tell);
     const ids = connectionIds(connections);
     const paths = ids.map(tokenPath);
