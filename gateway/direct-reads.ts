@@ -55,14 +55,7 @@ export function createDirectReads(dependencies: {
   debugMode: DebugRequests;
 }): AnswerDirectly {
   const { tokenService, callers, clock, tracer, newRequestId, reads, debugMode } = dependencies;
-  const record = dependencies.records.of({
-    method: 'GET',
-    route,
-    status: 200,
-    problem: undefined,
-    isAudited: true,
-  });
-
+  const record = dependencies.records.of({ method: 'GET', route, status: 200, problem: undefined });
   const atTurnEnd = createTurnEnd();
 
   return (request, response, bindings, leave) => {
@@ -107,10 +100,12 @@ export function createDirectReads(dependencies: {
         requestId,
         traceId,
         connectionId,
-        appId: undefined,
-        caller: caller?.name,
-        subjects: undefined,
-        clientAddress: loggedAddress(bindings),
+        audit: {
+          appId: undefined,
+          caller: caller?.name,
+          subjects: undefined,
+          clientAddress: loggedAddress(bindings),
+        },
       });
       span.end(requestEnding({ method: 'GET', route, status: 200 }, requestId));
     }

@@ -2,7 +2,7 @@ import { createMiddleware } from 'hono/factory';
 import type { Clock } from '../platform/clock.ts';
 import type { HttpLabels } from '../platform/metrics.ts';
 import type { Tracer } from '../platform/tracer.ts';
-import { auditedCaller, isAudited } from './audited-requests.ts';
+import { auditOf } from './audited-requests.ts';
 import { bindingsOf, type GatewayEnv } from './gateway-env.ts';
 import type { RequestRecords } from './request-records.ts';
 import { routeTemplate } from './route-template.ts';
@@ -45,15 +45,14 @@ export function observeRequests(dependencies: ObserverDependencies) {
       route: routeTemplate(c),
       status: c.res.status,
     };
-    records.of({ ...request, problem: c.get('problem'), isAudited: isAudited(c) })({
+    records.of({ ...request, problem: c.get('problem') })({
       durationSeconds,
       requestBytes: c.get('requestBytes') ?? 0,
       responseBytes: c.get('responseBytes') ?? 0,
       requestId,
       traceId: span.traceId,
       connectionId: c.get('connectionId'),
-      appId: c.get('appId'),
-      ...auditedCaller(c),
+      audit: auditOf(c),
     });
     span.end(requestEnding(request, requestId));
   });

@@ -10,8 +10,16 @@ export type HttpMetrics = Pick<
 /** What requests have in common: labels of the metrics, and fixed parts of the log line. */
 export interface RequestKind extends HttpLabels {
   problem: ProblemCode | undefined;
-  /** A token handed out, a write or a refusal. */
-  isAudited: boolean;
+}
+
+/** What only the audit tells of a request. */
+export interface AuditFacts {
+  appId: string | undefined;
+  /** As the policy names it; undefined: nobody that is known. */
+  caller: string | undefined;
+  /** Of whoever is not known, what the certificate says. */
+  subjects: string[] | undefined;
+  clientAddress: string;
 }
 
 /** What is told of a single one. */
@@ -22,13 +30,8 @@ export interface RequestFacts {
   requestId: string;
   traceId: string;
   connectionId: string | undefined;
-  /** The rest is for the audit. */
-  appId: string | undefined;
-  /** As the policy names it; undefined: nobody that is known. */
-  caller: string | undefined;
-  /** Of whoever is not known, what the certificate says. */
-  subjects: string[] | undefined;
-  clientAddress: string;
+  /** Of a token handed out, a write or a refusal. */
+  audit: AuditFacts | undefined;
 }
 
 /** What every line of a request tells. */
@@ -60,46 +63,38 @@ export function createRequestRecords(dependencies: {
   const known = new Map<string, RecordRequest>();
 
   function make(kind: RequestKind): RecordRequest {
-    const { isAudited, problem, ...labels } = kind;
-    const requests = metrics.httpRequests.series({ ...labels, problem: problem ?? '' });
-    const durations = metrics.httpRequestDurationSeconds.series(labels);
-    const requestSizes = metrics.httpRequestSizeBytes.series(labels);
-    const responseSizes = metrics.httpResponseSizeBytes.series(labels);
-    const ofRequest = logHttpRequests ? { ...labels, problem } : {};
-    const writeLine = isAudited
-      ? auditLine({
-          ...ofRequest,
-          action: `${labels.method} ${labels.route}`,
-          outcome: problem ?? 'done',
-        })
-      : requestLine(ofRequest);
+    const requests = metrics.httpRequests.series({ ...kind, problem: kind.problem ?? '' });
+    const durations = metrics.httpRequestDurationSeconds.series(kind);
+    const requestSizes = metrics.httpRequestSizeBytes.series(kind);
+    const responseSizes = metrics.httpResponseSizeBytes.series(kind);
+    const writeLine = logHttpRequests ? requestLine(kind) : undefined;
+    const writeAudit = auditLine(kind);
     return (facts) => {
       requests.inc();
       durations.observe(facts.durationSeconds);
       requestSizes.observe(facts.requestBytes);
       responseSizes.observe(facts.responseBytes);
-      writeLine?.(facts);
+      if (facts.audit === undefined) writeLine?.(facts);
+      else writeAudit(facts, facts.audit);
     };
   }
 
-  function requestLine(fixed: object): RecordRequest | undefined {
-    if (!logHttpRequests) return undefined;
-    const write = log.prepare(fixed, 'request', ofEach);
+  function requestLine(kind: RequestKind): RecordRequest {
+    const write = log.prepare(kind, 'request', ofEach);
     return (facts) => {
       write(facts.requestId, facts.connectionId, durationMs(facts), facts.traceId);
     };
   }
 
-  function auditLine(fixed: object): RecordRequest {
+  function auditLine(kind: RequestKind): (facts: RequestFacts, audit: AuditFacts) => void {
+    const { method, route, problem } = kind;
+    const ofRequest = logHttpRequests ? kind : {};
+    const fixed = { ...ofRequest, action: `${method} ${route}`, outcome: problem ?? 'done' };
     const message = logHttpRequests ? 'request' : 'audit';
-    const write = auditLog.prepare(fixed, message, [
-      ...ofEach,
-      'app_id',
-      'caller',
-      'client_address',
-    ]);
-    return (facts) => {
-      const { requestId, connectionId, appId, caller, subjects, clientAddress } = facts;
+    const names = [...ofEach, 'app_id', 'caller', 'client_address'];
+    const write = auditLog.prepare(fixed, message, names);
+    return (facts, { appId, caller, subjects, clientAddress }) => {
+      const { requestId, connectionId } = facts;
       const took = logHttpRequests ? durationMs(facts) : undefined;
       const traceId = logHttpRequests ? facts.traceId : undefined;
       if (subjects === undefined) {
@@ -107,22 +102,15 @@ export function createRequestRecords(dependencies: {
       } else {
         // A list is for the log's own serializer; nobody who gives a certificate is refused often.
         const request = { request_id: requestId, connection_id: connectionId, duration_ms: took };
-        const who = {
-          trace_id: traceId,
-          app_id: appId,
-          caller,
-          subjects,
-          client_address: clientAddress,
-        };
-        auditLog.info({ ...fixed, ...request, ...who }, message);
+        const who = { app_id: appId, caller, subjects, client_address: clientAddress };
+        auditLog.info({ ...fixed, ...request, trace_id: traceId, ...who }, message);
       }
     };
   }
 
   return {
     of(kind) {
-      const { method, route, status, problem = '', isAudited } = kind;
-      const key = `${method} ${route} ${status} ${problem} ${isAudited}`;
+      const key = `${kind.method} ${kind.route} ${kind.status} ${kind.problem ?? ''}`;
       let record = known.get(key);
       if (record === undefined) {
         record = make(kind);
