@@ -24,6 +24,8 @@ import { Secret } from '../../platform/secret.ts';
 
 /** The database's time at which every test starts. */
 export const startsAt = new Date('2026-11-23T12:00:00.000Z');
+/** For a test of what depends on the second: it is the same one all the time. */
+export const stoppedDatabaseClock = { observe: () => undefined, now: () => startsAt };
 
 export function secondsFromStart(seconds: number): Date {
   return new Date(startsAt.getTime() + seconds * 1_000);
