@@ -1,6 +1,7 @@
 import { write, writeSync } from 'node:fs';
 import type { DestinationStream } from 'pino';
 
+const standardOutput = 1;
 /** So much is handed over at once, and lost by a process that is killed in that moment. */
 const slabBytes = 65_536;
 /** Short for a reader, and long enough that a busy process does not hand over each few lines. */
@@ -18,15 +19,11 @@ const bytesPerCodeUnit = 3;
  * together: a write of its own for each costs a busy process as much as answering does. They are bytes
  * already while they wait, for a text pieced together of many would be read once more, from cold memory.
  *
- * Output that cannot be written is tried again, and keeps the process from nothing:
- * beyond 16 MB of it lines are lost, and `onLost` is told how many once there is room. What is left when
- * the process exits, by an uncaught error too, is written then, if it can be; a process that is killed
- * loses what waits.
+ * Output that cannot be written is tried again, and keeps the process from nothing: beyond 16 MB of it
+ * lines are lost, and `onLost` is told how many once there is room. What is left when the process exits,
+ * by an uncaught error too, is written then, if it can be; a process that is killed loses what waits.
  */
-export function createLogOutput(
-  options: { fileDescriptor?: number; onLost?: (lines: number) => void } = {},
-): DestinationStream {
-  const { fileDescriptor = 1, onLost } = options;
+export function createLogOutput(onLost: (lines: number) => void): DestinationStream {
   let slab = Buffer.allocUnsafeSlow(slabBytes);
   /** Where the lines begin that were not handed over, and where they end. */
   let begin = 0;
@@ -55,7 +52,7 @@ export function createLogOutput(
     const [lines] = waiting;
     standing = lines === undefined ? 'idle' : 'writing';
     if (lines === undefined) return;
-    write(fileDescriptor, lines, (error, bytes) => {
+    write(standardOutput, lines, (error, bytes) => {
       if (error === null) {
         took(lines, bytes);
         writeFirst();
@@ -77,13 +74,12 @@ export function createLogOutput(
     if (lostLines === 0 || waitingBytes > waitingMaxBytes / 2) return;
     const lost = lostLines;
     lostLines = 0;
-    onLost?.(lost);
+    onLost(lost);
   }
 
   process.on('exit', () => {
     if (standing === 'writing') waiting.shift();
-    if (!isClosed)
-      writeLast(fileDescriptor, Buffer.concat([...waiting, slab.subarray(begin, end)]));
+    if (!isClosed) writeLast(Buffer.concat([...waiting, slab.subarray(begin, end)]));
   });
 
   return {
@@ -106,12 +102,12 @@ export function createLogOutput(
 }
 
 /** Gives up on what cannot be written: there is nobody left to tell. */
-function writeLast(fileDescriptor: number, rest: Buffer): void {
+function writeLast(rest: Buffer): void {
   const endsAtMs = performance.now() + lastWaitMs;
   let left = rest;
   while (left.length > 0) {
     try {
-      left = left.subarray(writeSync(fileDescriptor, left));
+      left = left.subarray(writeSync(standardOutput, left));
     } catch (error) {
       const isBusy = (error as NodeJS.ErrnoException).code === 'EAGAIN';
       if (!isBusy || performance.now() > endsAtMs) return;

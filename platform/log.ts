@@ -55,7 +55,7 @@ export function createLogger(options: LoggerOptions): Logger {
   const onLost = (lines: number): void => {
     log.warn({ lines }, 'lines of this log are lost: standard output did not take them');
   };
-  const { destination = createLogOutput({ onLost }) } = options;
+  const { destination = createLogOutput(onLost) } = options;
   const stream = pretty ? prettyStream(destination) : destination;
   const log = pino(
     {
