@@ -9,7 +9,7 @@ import { createLazyTemporalConnection } from '../platform/temporal-connections.t
 
 /**
  * V8 lets a heap on a large machine grow to several times what is in use before it clears it; by this, to a
- * third more. With a full cache that is 100 MB less, for a few hundredths of the CPU. Read at each collection.
+ * fifth more. With a full cache that is 100 MB less, for a few hundredths of the CPU. Read at each collection.
  */
 const heapGrowth = '--heap-growing-percent=20';
 
